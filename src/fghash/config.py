@@ -1,0 +1,91 @@
+"""What a run is made of, as frozen values; this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A timm network and where its weights come from.
+
+    ``weights``: ``none`` (random), ``pretrained`` (timm's own download) or the path of a ``.safetensors`` or
+    weights-only ``.pth`` file. ``options`` are passed to ``timm.create_model``.
+    """
+
+    name: str = "resnet18"
+    weights: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser and learning-rate schedule; ``lr`` is the backbone's, new layers get ``lr * head_multiple``.
+
+    ``schedule``: ``constant``, ``cosine`` (to zero, per step), ``step`` (x ``gamma`` every ``step_size`` optimiser
+    steps) or ``milestones`` (x ``gamma`` at each fraction of the training in ``milestones``).
+    ``warmup`` is the fraction of all steps with a linearly growing rate.
+    """
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    lr: float = 0.01
+    head_multiple: float = 1.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: Literal["constant", "cosine", "step", "milestones"] = "cosine"
+    step_size: int = 2000
+    gamma: float = 0.1
+    milestones: tuple[float, ...] = (0.6, 0.85)
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where a run is followed besides the CSV that is always written.
+
+    ``name``: any of ``wandb``, ``tensorboard``. ``offline``: ``None`` means offline where no key is known.
+    """
+
+    name: tuple[str, ...] = ()
+    project: str = "fghash"
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    offline: bool | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something chosen by name, with its settings (every parameter of its class, defaults filled in)."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that ``fghash fit`` was asked to do, resolved.
+
+    ``trainer`` holds Lightning's own Trainer arguments. ``differs`` lists the settings that differ from the preset,
+    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible.
+    """
+
+    method: Choice
+    data: Choice
+    backbone: BackboneConfig = BackboneConfig()
+    optim: OptimConfig = OptimConfig()
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    tracking: TrackingConfig = TrackingConfig()
+    bits: int = 32
+    batch_size: int = 64
+    gpus: int | None = None
+    seed: int = 0
+    runs: Path = Path("runs")
+    preset: str = "default"
+    cutoffs: tuple[int, ...] = (1, 10, 100)
+    force: bool = False
+    differs: tuple[str, ...] = ()
