@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,3 +89,35 @@ class RunConfig:
     cutoffs: tuple[int, ...] = (1, 10, 100)
     force: bool = False
     differs: tuple[str, ...] = ()
+
+
+# Settings that change neither the codes nor their meaning: where things lie, how fast, how loud, for whom.
+_NOT_SCIENCE = {
+    "data": {"root", "num_workers", "cache", "pin_memory", "download"},
+    "trainer": {
+        "num_nodes", "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps",
+        "profiler", "benchmark", "num_sanity_val_steps", "barebones", "inference_mode", "detect_anomaly",
+        "max_time", "plugins", "use_distributed_sampler", "deterministic",
+    },
+}  # fmt: skip
+
+
+def scientific(config: RunConfig) -> dict[str, Any]:
+    """What determines the codes, seed included, as plain nested values (run ids and variants are made of it).
+
+    Weights count by their content, not by their path: the pipeline adds their hash and the data's fingerprint.
+    """
+    return {
+        "method": {"name": config.method.name, **config.method.settings},
+        "data": {"name": config.data.name, **_science("data", config.data.settings)},
+        "backbone": {"name": config.backbone.name, "options": dict(config.backbone.options)},
+        "optim": asdict(config.optim),
+        "trainer": _science("trainer", config.trainer),
+        "bits": config.bits,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+    }
+
+
+def _science(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _NOT_SCIENCE[group]}
