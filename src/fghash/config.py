@@ -13,12 +13,14 @@ class BackboneConfig:
     """A timm network and where its weights come from.
 
     ``weights``: ``none`` (random), ``pretrained`` (timm's own download) or the path of a ``.safetensors`` or
-    weights-only ``.pth`` file. ``options`` are passed to ``timm.create_model``.
+    weights-only ``.pth`` file. ``options`` are passed to ``timm.create_model``. ``freeze_batchnorm`` keeps the batch
+    statistics of the starting weights during training.
     """
 
     name: str = "resnet18"
     weights: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
+    freeze_batchnorm: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,11 @@ def scientific(config: RunConfig) -> dict[str, Any]:
     return {
         "method": {"name": config.method.name, **config.method.settings},
         "data": {"name": config.data.name, **_science("data", config.data.settings)},
-        "backbone": {"name": config.backbone.name, "options": dict(config.backbone.options)},
+        "backbone": {
+            "name": config.backbone.name,
+            "options": dict(config.backbone.options),
+            "freeze_batchnorm": config.backbone.freeze_batchnorm,
+        },
         "optim": asdict(config.optim),
         "trainer": _science("trainer", config.trainer),
         "bits": config.bits,

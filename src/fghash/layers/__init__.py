@@ -1,1 +1,1 @@
-"""."""
+"""Layers and rules that two or more methods share."""

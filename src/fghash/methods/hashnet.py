@@ -1,0 +1,182 @@
+"""HashNet: deep learning to hash by continuation (Cao, Long, Wang, Yu; ICCV 2017, arXiv 1702.00758).
+
+z = W f + b, g = tanh(beta z) while training, h = sign(z) for codes. The loss is the weighted pairwise likelihood of
+g; beta grows during training so that tanh approaches the sign. Paper and official code differ in the pairs, the
+weights and the schedule of beta: each is a switch, with both values.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fghash.backbone import Backbone
+from fghash.batch import Batch
+from fghash.codes import BinaryCodes, RealCodes
+from fghash.config import OptimConfig
+from fghash.layers.similarity import shared_label
+from fghash.methods.base import HashingMethod, check_bits
+
+Continuation = Literal["code", "progress", "stages", "none"]
+OFFICIAL_STEPS = 10_000  # iterations of the official training, over which its beta grows from 1 to 7.1
+
+
+class HashHead(nn.Module):
+    """Global average pooling and one linear layer: level-4 map (b, c, h, w) -> z (b, bits)."""
+
+    def __init__(self, channels: int, bits: int, init_std: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, bits)
+        nn.init.normal_(self.linear.weight, std=init_std)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The real values z whose signs are the code."""
+        return self.linear(features.mean(dim=(2, 3)))
+
+
+def pairwise_loss(
+    g: Tensor,
+    labels: Tensor,
+    alpha: float,
+    *,
+    pairs: Literal["all", "cross"] = "all",
+    class_num: float | None = None,
+) -> Tensor:
+    """Weighted pairwise negative log-likelihood (paper eq. 4; official ``pairwise_loss``), scalar.
+
+    ``g`` (n, bits) activations in [-1, 1]; ``labels`` (n,) or multi-hot (n, classes). A pair costs
+    softplus(a <g, g'>) - s a <g, g'>. ``pairs``: ``all`` pairs of two different items, or ``cross``, the first half of
+    the batch against the second (official code: two independent streams). ``class_num`` ``None`` weighs both kinds
+    of pair alike, mean over similar + mean over dissimilar, which equals the paper's |S|/|S1|, |S|/|S0| weights; a
+    number weighs similar pairs with it and divides by the sum of weights (official code). A kind of pair that the
+    batch lacks contributes 0.
+    """
+    first, second, similar, counted = _pairs(g.float(), shared_label(labels), pairs)
+    logits = alpha * first @ second.T
+    costs = functional.softplus(logits) - similar * logits
+    positive, negative = similar * counted, (~similar) * counted
+    if class_num is None:
+        return _mean(costs, positive) + _mean(costs, negative)
+    weights = class_num * positive + negative
+    return (weights * costs).sum() / weights.sum().clamp_min(1e-12)
+
+
+def _pairs(g: Tensor, similar: Tensor, pairs: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Left items, right items, whether each pair is similar, and whether it counts (never an item with itself)."""
+    n = len(g)
+    if pairs == "cross":
+        half = n // 2
+        block = similar[:half, half:]
+        return g[:half], g[half:], block, torch.ones_like(block)
+    return g, g, similar, ~torch.eye(n, dtype=torch.bool, device=g.device)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def beta_at(kind: Continuation, step: int, total: int, *, stages: int = 10, beta_max: float = 10.0) -> float:
+    """The continuation's beta at training step ``step`` of ``total``.
+
+    ``code``: the official sqrt(1 + 0.005 step), renewed every 200 steps; ``progress``: the same curve stretched over
+    this training; ``stages``: the paper's Algorithm 1, equal stages whose beta grows geometrically from 1 to
+    ``beta_max`` (the paper names no values; its last stage, infinity, is the sign itself); ``none``: 1.
+
+    >>> [round(beta_at("code", step, 10000), 3) for step in (0, 199, 200, 1000, 10000)]
+    [1.0, 1.0, 1.414, 2.449, 7.141]
+    """
+    if kind == "none":
+        return 1.0
+    if kind == "stages":
+        stage = min(stages - 1, step * stages // max(1, total))
+        return float(beta_max ** (stage / max(1, stages - 1)))
+    official = step if kind == "code" else step * OFFICIAL_STEPS // max(1, total)
+    return math.sqrt(1 + 0.005 * (official // 200 * 200))
+
+
+class HashNet(HashingMethod):
+    """HashNet with every switch its paper and its official code disagree on.
+
+    Args:
+        alpha: slope of the sigmoid over inner products; ``null`` is 10 / bits, the official value.
+        pairs: ``all`` pairs of the batch without self-pairs, or ``cross``, first half against second half.
+        weighting: ``balanced`` (the paper's, mean of similar plus mean of dissimilar) or ``class_num`` (official code).
+        class_num: weight of similar pairs under ``class_num``; ``null`` is the number of classes.
+        continuation: how tanh sharpens: ``progress``, ``code``, ``stages`` (the paper's) or ``none``.
+        stages: number of stages of the paper's continuation.
+        beta_max: last finite beta of the paper's continuation.
+        init_std: spread of the hash layer's first weights (official: 0.01; small values risk the collapse at ln 2).
+    """
+
+    beta: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        bits: int,
+        optim: OptimConfig,
+        *,
+        alpha: float | None = None,
+        pairs: Literal["all", "cross"] = "all",
+        weighting: Literal["balanced", "class_num"] = "balanced",
+        class_num: float | None = None,
+        continuation: Continuation = "progress",
+        stages: int = 10,
+        beta_max: float = 10.0,
+        init_std: float = 0.01,
+    ) -> None:
+        super().__init__(backbone, num_classes, bits, optim)
+        self.head = HashHead(backbone.channels[-1], bits, init_std)
+        self.alpha = 10.0 / bits if alpha is None else alpha
+        self.pairs: Literal["all", "cross"] = pairs
+        self.class_num = None if weighting == "balanced" else float(class_num or num_classes)
+        self.continuation: Continuation = continuation
+        self.stages, self.beta_max = stages, beta_max
+        self.register_buffer("beta", torch.ones(()))
+
+    @classmethod
+    def allows_bits(cls, bits: int, **settings: Any) -> None:
+        """Any positive length."""
+        check_bits(bits, bits > 0, "hashnet", "allowed: any positive length")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The real values z (b, bits) whose signs are the code."""
+        return self.head(self.backbone.forward_until(4, images))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted pairwise likelihood of the global batch."""
+        everyone, z = self.gather(batch, self(batch.images))
+        g = torch.tanh(self.beta * z.float())
+        self._last_activation = g.detach().abs().mean()
+        return {"pairwise": pairwise_loss(g, everyone.labels, self.alpha, pairs=self.pairs, class_num=self.class_num)}
+
+    def encode(self, images: Tensor) -> BinaryCodes:
+        """The signs of z, with z = 0 as +1 (the paper's convention)."""
+        return BinaryCodes.from_signs(self(images))
+
+    def embed(self, images: Tensor) -> RealCodes:
+        """tanh(z) at beta = 1, compared by cosine."""
+        return RealCodes(torch.tanh(self(images).float()), "cosine")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Sharpen tanh as the continuation's schedule says."""
+        step, total = self.trainer.global_step, int(self.trainer.estimated_stepping_batches)
+        self.beta.fill_(beta_at(self.continuation, step, total, stages=self.stages, beta_max=self.beta_max))
+
+    def on_train_epoch_end(self) -> None:
+        """Log beta and the activations; say so when the codes have collapsed to zero (the loss then rests at ln 2)."""
+        self.log("train/beta", self.beta)
+        self.log("train/activation", self._last_activation)
+        if self._last_activation < 0.02 and self.trainer.is_global_zero:
+            warnings.warn(
+                f"hashnet: activations have collapsed to {float(self._last_activation):.3f} (the loss rests at ln 2 per kind of "
+                "pair): raise --optim.lr or --method.init_std, or use --data.sampler pk",
+                stacklevel=1,
+            )
