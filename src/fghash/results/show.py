@@ -1,0 +1,30 @@
+"""The leaderboard in a terminal."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fghash.results.writers import by_protocol, cell
+
+_RIGHT = {"bits", "seeds", "map", "map_std", "map_real"}
+
+
+def print_table(frame: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the short columns of ``frame``, one table per protocol; an empty frame says so."""
+    console = console or Console()
+    if frame.empty:
+        console.print("no finished run")
+    for protocol, part in by_protocol(frame):
+        console.print(_rich(part, escape(f"protocol {protocol}")))
+
+
+def _rich(frame: pd.DataFrame, title: str) -> Table:
+    drawn = Table(title=title)
+    for name in frame.columns:
+        drawn.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    for row in frame.astype(object).itertuples(index=False):
+        drawn.add_row(*(escape(cell(value)) for value in row))
+    return drawn
