@@ -1,0 +1,153 @@
+"""Codes and labels in one ``.npz`` file, read without pickle.
+
+========== ===========================================================================================
+kind       arrays, beside ``labels`` (n,) integers or (n, classes) 0/1
+========== ===========================================================================================
+binary     ``codes`` (n, bits) in {0, 1} or {-1, +1}; or ``codes_packed`` (n, ceil(bits / 8)) uint8 in
+           little bit order, and ``bits``
+quantized  ``indices`` (n, m), ``codebooks`` (m, k, d), ``structure`` product|additive, ``similarity``
+           dot|l2
+real       ``embeddings`` (n, d) and, for galleries, ``similarity`` cosine|dot|l2 (cosine if absent)
+========== ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fghash.codes.base import Codes
+from fghash.codes.binary import BinaryCodes
+from fghash.codes.labels import as_labels
+from fghash.codes.quantized import QuantizedCodes
+from fghash.codes.real import RealCodes
+from fghash.errors import InputError
+
+
+def save_codes(path: str | Path, codes: Codes, labels: Any) -> None:
+    """Write codes and labels, all or nothing: a reader never sees half a file.
+
+    Raises:
+        InputError: numbers of codes and labels differ.
+    """
+    arrays = {**_arrays(codes), "labels": as_labels(labels)}
+    _require_same_length(codes, arrays["labels"], str(path))
+    save_arrays(path, arrays)
+
+
+def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
+    """Codes and labels of a file.
+
+    Raises:
+        InputError: no such file, not an npz, a pickle inside, a key missing, or contents that are no codes.
+    """
+    arrays = load_arrays(path)
+    try:
+        codes = _codes(arrays)
+        labels = as_labels(_get(arrays, "labels"))
+        _require_same_length(codes, labels, "labels")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return codes, labels
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an ``.npz`` atomically, under exactly this name."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})  # type: ignore[arg-type]
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz``.
+
+    Raises:
+        InputError: no such file, not an npz, damaged, or a pickle inside.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected an .npz of codes and labels")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error) and "allow_pickle=False" in str(error) and zipfile.is_zipfile(path):
+            raise InputError(f"{path}: holds Python objects (a pickle), expected plain arrays") from None
+        raise InputError(f"{path}: not a readable .npz file") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _require_same_length(codes: Codes, labels: np.ndarray, name: str) -> None:
+    if len(codes) != len(labels):
+        raise InputError(f"{name}: {len(labels)} labels for {len(codes)} codes, expected one label an item")
+
+
+def _get(arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    if key not in arrays:
+        raise InputError(f"no array '{key}' (found: {', '.join(sorted(arrays)) or 'nothing'})")
+    return arrays[key]
+
+
+def _text(arrays: Mapping[str, np.ndarray], key: str) -> str:
+    return str(_get(arrays, key))
+
+
+def _length(arrays: Mapping[str, np.ndarray]) -> int:
+    bits = _get(arrays, "bits")
+    if bits.size != 1 or bits.dtype.kind not in "iu":
+        raise InputError(f"bits: {bits.tolist()}, expected one integer")
+    return int(bits.reshape(-1)[0])
+
+
+def _codes(arrays: Mapping[str, np.ndarray]) -> Codes:
+    kinds = [key for key in _READ if key in arrays]
+    if len(kinds) != 1:
+        raise InputError(f"{' and '.join(kinds) or 'no codes'}, expected one of {', '.join(_READ)}")
+    return _READ[kinds[0]](arrays)
+
+
+def _read_quantized(arrays: Mapping[str, np.ndarray]) -> Codes:
+    structure, similarity = _text(arrays, "structure"), _text(arrays, "similarity")
+    return QuantizedCodes(arrays["indices"], _get(arrays, "codebooks"), structure, similarity)
+
+
+def _read_real(arrays: Mapping[str, np.ndarray]) -> Codes:
+    similarity = _text(arrays, "similarity") if "similarity" in arrays else "cosine"
+    return RealCodes(arrays["embeddings"], similarity)
+
+
+_READ: dict[str, Callable[[Mapping[str, np.ndarray]], Codes]] = {
+    "codes": lambda arrays: BinaryCodes.from_values(arrays["codes"]),
+    "codes_packed": lambda arrays: BinaryCodes.from_packed(arrays["codes_packed"], _length(arrays)),
+    "indices": _read_quantized,
+    "embeddings": _read_real,
+}
+
+
+def _arrays(codes: Codes) -> dict[str, Any]:
+    if isinstance(codes, BinaryCodes):
+        return {"codes_packed": codes.packed(), "bits": np.int64(codes.bits_per_item)}
+    if isinstance(codes, QuantizedCodes):
+        choice = {"structure": np.str_(codes.structure), "similarity": np.str_(codes.similarity)}
+        return {"indices": codes.indices, "codebooks": codes.codebooks, **choice}
+    if isinstance(codes, RealCodes):
+        return {"embeddings": codes.vectors, "similarity": np.str_(codes.similarity)}
+    raise InputError(f"codes: {type(codes).__name__}, expected BinaryCodes, QuantizedCodes or RealCodes")
