@@ -12,9 +12,12 @@ from typing import Any, Literal
 class BackboneConfig:
     """A timm network and where its weights come from.
 
-    ``weights``: ``none`` (random), ``pretrained`` (timm's own download) or the path of a ``.safetensors`` or
-    weights-only ``.pth`` file. ``options`` are passed to ``timm.create_model``. ``freeze_batchnorm`` keeps the batch
-    statistics of the starting weights during training.
+    Args:
+        name: name of the timm model.
+        weights: ``none`` (random), ``pretrained`` (timm's own download) or the path of a ``.safetensors`` or
+            weights-only ``.pth`` file.
+        options: passed to ``timm.create_model``, each as ``--backbone.options.KEY VALUE``.
+        freeze_batchnorm: keep the batch statistics of the starting weights during training.
     """
 
     name: str = "resnet18"
@@ -25,11 +28,21 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Optimiser and learning-rate schedule; ``lr`` is the backbone's, new layers get ``lr * head_multiple``.
+    """Optimiser and learning-rate schedule.
 
-    ``schedule``: ``constant``, ``cosine`` (to zero, per step), ``step`` (x ``gamma`` every ``step_size`` optimiser
-    steps) or ``milestones`` (x ``gamma`` at each fraction of the training in ``milestones``).
-    ``warmup`` is the fraction of all steps with a linearly growing rate.
+    Args:
+        name: the optimiser.
+        lr: learning rate of the backbone.
+        head_multiple: new layers learn at ``lr * head_multiple``.
+        momentum: of sgd.
+        nesterov: Nesterov's variant of sgd's momentum.
+        weight_decay: of all parameters.
+        schedule: ``constant``, ``cosine`` (to zero, per step), ``step`` (x ``gamma`` every ``step_size`` optimiser
+            steps) or ``milestones`` (x ``gamma`` at each fraction of the training in ``milestones``).
+        step_size: optimiser steps between two drops of ``step``.
+        gamma: factor of a drop.
+        milestones: fractions of the training at which ``milestones`` drops.
+        warmup: fraction of all steps with a linearly growing rate.
     """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
@@ -49,7 +62,13 @@ class OptimConfig:
 class TrackingConfig:
     """Where a run is followed besides the CSV that is always written.
 
-    ``name``: any of ``wandb``, ``tensorboard``. ``offline``: ``None`` means offline where no key is known.
+    Args:
+        name: any of ``wandb``, ``tensorboard``.
+        project: project of Weights & Biases.
+        entity: its user or team.
+        group: its group of runs.
+        tags: its tags.
+        offline: keep the record on this machine; ``null`` means so where no key is known.
     """
 
     name: tuple[str, ...] = ()
@@ -72,8 +91,10 @@ class Choice:
 class RunConfig:
     """Everything that ``fghash fit`` was asked to do, resolved.
 
-    ``trainer`` holds Lightning's own Trainer arguments. ``differs`` lists the settings that differ from the preset,
-    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible.
+    ``trainer`` holds those of Lightning's own Trainer arguments that differ from its defaults and from
+    ``TRAINER_DEFAULTS`` (so that a run has one name however it was spelt), and always ``max_epochs``. ``differs`` lists
+    the scientific settings that differ from the preset, as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that
+    are visible.
     """
 
     method: Choice
@@ -92,6 +113,16 @@ class RunConfig:
     force: bool = False
     differs: tuple[str, ...] = ()
 
+
+# Where fghash's defaults are not Lightning's; presets, files and flags go before them.
+TRAINER_DEFAULTS: Mapping[str, Any] = {
+    "max_epochs": 30,
+    "num_sanity_val_steps": 0,  # a check on a few validation batches has no mAP to give
+    "use_distributed_sampler": False,  # the loaders shard themselves
+    "sync_batchnorm": True,  # wherever there are several GPUs
+}
+
+TRACKERS = ("wandb", "tensorboard")
 
 # Settings that change neither the codes nor their meaning: where things lie, how fast, how loud, for whom.
 _NOT_SCIENCE = {
@@ -125,5 +156,56 @@ def scientific(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def to_yaml(config: RunConfig) -> str:
+    """The YAML that alone re-runs this run: every resolved value, names first, in a fixed order."""
+    import yaml
+
+    sections = {
+        "method": {"name": config.method.name, **config.method.settings},
+        "data": {"name": config.data.name, **config.data.settings},
+        **{key: value for key, value in asdict(config).items() if key not in ("method", "data", "differs")},
+    }
+    return yaml.safe_dump(plain(sections), sort_keys=False, allow_unicode=True)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in YAML's own kinds: mappings as dicts, sequences as lists, paths as text.
+
+    >>> plain({"cutoffs": (1, 10), "runs": Path("runs")})
+    {'cutoffs': [1, 10], 'runs': 'runs'}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
 def _science(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in _NOT_SCIENCE[group]}
+
+
+def document(config: RunConfig) -> dict[str, Any]:
+    """The whole of a run's configuration as plain nested values, in the order a reader expects.
+
+    As YAML it is what ``--print_config`` prints and what alone re-runs the run.
+    """
+    return {
+        "method": {"name": config.method.name, **config.method.settings},
+        "data": {"name": config.data.name, **config.data.settings},
+        "backbone": _plain(asdict(config.backbone)),
+        "bits": config.bits,
+        "batch_size": config.batch_size,
+        "optim": _plain(asdict(config.optim)),
+        "trainer": dict(config.trainer),
+        "tracking": _plain(asdict(config.tracking)),
+        "gpus": config.gpus,
+        "seed": config.seed,
+        "cutoffs": list(config.cutoffs),
+        "runs": str(config.runs),
+        "preset": config.preset,
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -51,8 +51,8 @@ def pairwise_loss(
     """Weighted pairwise negative log-likelihood (paper eq. 4; official ``pairwise_loss``), scalar.
 
     ``g`` (n, bits) activations in [-1, 1]; ``labels`` (n,) or multi-hot (n, classes). A pair costs
-    softplus(a <g, g'>) - s a <g, g'>. ``pairs``: ``all`` pairs of two different items, or ``cross``, the first half of
-    the batch against the second (official code: two independent streams). ``class_num`` ``None`` weighs both kinds
+    softplus(a <g, g'>) - s a <g, g'>. ``pairs``: ``all`` pairs of two different items, or ``cross``, the even
+    positions of the batch against the odd ones (official code: two independent streams of images). ``class_num`` ``None`` weighs both kinds
     of pair alike, mean over similar + mean over dissimilar, which equals the paper's |S|/|S1|, |S|/|S0| weights; a
     number weighs similar pairs with it and divides by the sum of weights (official code). A kind of pair that the
     batch lacks contributes 0.
@@ -71,9 +71,8 @@ def _pairs(g: Tensor, similar: Tensor, pairs: str) -> tuple[Tensor, Tensor, Tens
     """Left items, right items, whether each pair is similar, and whether it counts (never an item with itself)."""
     n = len(g)
     if pairs == "cross":
-        half = n // 2
-        block = similar[:half, half:]
-        return g[:half], g[half:], block, torch.ones_like(block)
+        block = similar[0::2, 1::2]
+        return g[0::2], g[1::2], block, torch.ones_like(block)
     return g, g, similar, ~torch.eye(n, dtype=torch.bool, device=g.device)
 
 
@@ -105,7 +104,7 @@ class HashNet(HashingMethod):
 
     Args:
         alpha: slope of the sigmoid over inner products; ``null`` is 10 / bits, the official value.
-        pairs: ``all`` pairs of the batch without self-pairs, or ``cross``, first half against second half.
+        pairs: ``all`` pairs of the batch without self-pairs, or ``cross``, two halves against each other.
         weighting: ``balanced`` (the paper's, mean of similar plus mean of dissimilar) or ``class_num`` (official code).
         class_num: weight of similar pairs under ``class_num``; ``null`` is the number of classes.
         continuation: how tanh sharpens: ``progress``, ``code``, ``stages`` (the paper's) or ``none``.

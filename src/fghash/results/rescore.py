@@ -1,0 +1,39 @@
+"""Score stored codes again, under another protocol: no training, no images, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fghash.errors import InputError
+from fghash.evaluation import RetrievalProtocol, evaluate
+from fghash.results.record import Record
+from fghash.results.store import RunFolder
+
+KEPT = ("map_real", "map_within_family")  # scores of other codes than the stored ones; no cutoff changes them
+
+
+def rescore(path: Path, protocol: RetrievalProtocol) -> list[Record]:
+    """Score a stored run's codes under another protocol (new cutoffs, say), without training.
+
+    Raises:
+        InputError: ``path`` is not the folder of a finished run.
+    """
+    folder = RunFolder(path)
+    earlier = {(record.bits, record.gallery_codes): record for record in folder.records()}
+    if not earlier:
+        raise InputError(f"run: {path} is not the folder of a finished run (runs/<data>/<method>/<bits>/<run id>)")
+    records = [_rescored(folder, record, protocol) for record in earlier.values()]
+    for record in records:
+        folder.write_record(record)
+    folder.finish(protocol.name)
+    return records
+
+
+def _rescored(folder: RunFolder, record: Record, protocol: RetrievalProtocol) -> Record:
+    gallery, gallery_labels = folder.read_codes(record.bits, record.gallery_codes, "gallery")
+    queries, query_labels = folder.read_codes(record.bits, record.gallery_codes, "queries")
+    result = evaluate(queries, gallery, query_labels, gallery_labels, protocol)
+    kept = {name: record.scores[name] for name in KEPT if name in record.scores}
+    scores = {key: value for key, value in result.scores.items() if key not in ("bits", "protocol")}
+    return replace(record, protocol=protocol.name, scores={**scores, **kept})

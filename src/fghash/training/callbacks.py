@@ -1,0 +1,85 @@
+"""What happens around training. Nothing here ever sees a test query: selection is on the validation split only."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from fghash.encoding import assemble, everyones
+from fghash.errors import InputError
+from fghash.evaluation import RetrievalProtocol, evaluate
+from fghash.methods.base import Encoded
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class Reseed(Callback):
+    """Seed all generators from (seed, epoch, rank) at each epoch, so that a resumed run draws what it would have drawn."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed Python, NumPy and torch."""
+        mixed = (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
+        pl.seed_everything(mixed % 2**32, workers=False, verbose=False)
+
+
+class StopOnNonFinite(Callback):
+    """End a training whose loss is no longer a number, with a line that says what to try."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the epoch's mean loss."""
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            raise InputError(
+                f"train/loss: {float(loss)} after epoch {trainer.current_epoch} (finite is needed): "
+                "lower --optim.lr or set --trainer.gradient_clip_val"
+            )
+
+
+class KeepLast(ModelCheckpoint):
+    """``last.ckpt`` after every epoch: what a killed run continues from."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder, filename="last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )  # fmt: skip
+
+
+class SelectOnValidation(ModelCheckpoint):
+    """``best.ckpt``: the epoch with the highest ``val/map``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder, filename="best", monitor="val/map", mode="max", save_top_k=1, save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )  # fmt: skip
+
+
+class ValidationScore(Callback):
+    """``val/map``: the held-out part of train as queries against the rest of train as gallery."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[list[Encoded], list[Encoded]] = ([], [])
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Collect the batch's codes."""
+        self.parts[dataloader_idx].append(outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the codes of all processes, the same number on every one."""
+        queries, gallery = (assemble(everyones(parts)) for parts in self.parts)
+        self.parts = ([], [])
+        scores = evaluate(queries.codes, gallery.codes, queries.labels, gallery.labels, RetrievalProtocol()).scores
+        for name in ("map", "precision_at_1"):
+            if scores.get(name) is not None:
+                pl_module.log(f"val/{name}", torch.tensor(float(scores[name])), prog_bar=name == "map", rank_zero_only=False)

@@ -1,0 +1,84 @@
+"""build_trainer: Lightning's Trainer as fghash runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from fghash.errors import InputError
+from fghash.training.callbacks import KeepLast, Reseed, SelectOnValidation, StopOnNonFinite, ValidationScore
+from fghash.training.checkpoints import SafeCheckpoints
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a run computes on: ``accelerator`` ``cpu`` or ``gpu``, and how many processes."""
+
+    accelerator: str
+    count: int
+
+    def __str__(self) -> str:
+        names = {"cpu": "the CPU", "gpu": "1 GPU" if self.count == 1 else f"{self.count} GPUs"}
+        return names[self.accelerator] if self.accelerator == "gpu" or self.count == 1 else f"{self.count} CPU processes"
+
+
+def choose_devices(gpus: int | None) -> Devices:
+    """0 is the CPU, ``None`` every visible GPU or else the CPU.
+
+    Raises:
+        InputError: more GPUs are asked for than exist (never a silent fallback).
+    """
+    available = torch.cuda.device_count()
+    if gpus is not None and not 0 <= gpus <= available:
+        raise InputError(f"gpus: {gpus} asked for, this machine has {available} (allowed: 0 for the CPU, up to {available})")
+    wanted = available if gpus is None else gpus
+    return Devices("gpu", wanted) if wanted else Devices("cpu", 1)
+
+
+def build_trainer(
+    folder: Path, devices: Devices, settings: dict[str, Any], *, seed: int, loggers: Sequence[Logger], validates: bool
+) -> pl.Trainer:
+    """A Trainer that checkpoints every epoch, reseeds every epoch and selects on the validation split only.
+
+    Args:
+        folder: where checkpoints lie.
+        settings: Lightning's own Trainer arguments, as the user gave them.
+        validates: a validation split exists; ``val/map`` then picks the checkpoint.
+
+    Raises:
+        InputError: Lightning refuses a setting.
+    """
+    callbacks = [Reseed(seed), StopOnNonFinite(), KeepLast(folder)]
+    if validates:
+        callbacks += [ValidationScore(), SelectOnValidation(folder)]
+    if loggers:
+        callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
+    several = devices.count > 1
+    defaults = {
+        "sync_batchnorm": several and devices.accelerator == "gpu",
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 10,
+        "enable_model_summary": False,
+    }
+    try:
+        return pl.Trainer(
+            **{**defaults, **settings},
+            accelerator=devices.accelerator,
+            devices=devices.count,
+            strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+            callbacks=callbacks,
+            logger=list(loggers),
+            plugins=[SafeCheckpoints()],
+            default_root_dir=str(folder),
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {str(error).strip().splitlines()[0]}") from error
