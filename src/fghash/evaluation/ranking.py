@@ -1,0 +1,122 @@
+"""Tie groups: all that metrics ever see of a ranking, and the tie rule's one home.
+
+A tie group is the set of gallery items at one distance from a query. Nothing orders the items within it, so
+a score is the expected value over all orders (or the best, or the worst of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fghash.codes.files import load_arrays, save_arrays
+from fghash.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class TieGroups:
+    """The tie groups of q queries against one gallery of ``n_gallery`` items.
+
+    Query i owns groups ``offsets[i]`` to ``offsets[i + 1]``, nearest first. Of each group: ``nearer``
+    (items nearer than it), ``size`` (items in it) and ``relevant`` (relevant items in it). Binary codes of
+    ``bits`` bits keep every group that is not empty, with its Hamming ``distance``; other codes keep the
+    groups that hold a relevant item, and their ``distance`` is None.
+    """
+
+    offsets: np.ndarray
+    nearer: np.ndarray
+    size: np.ndarray
+    relevant: np.ndarray
+    distance: np.ndarray | None
+    n_gallery: int
+    bits: int
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self.offsets) - 1
+
+    @property
+    def query(self) -> np.ndarray:
+        """The query that owns each group."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def relevant_nearer(self) -> np.ndarray:
+        """Relevant items nearer than each group."""
+        before = np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
+        return np.asarray(before[:-1] - np.repeat(before[self.offsets[:-1]], np.diff(self.offsets)))
+
+    @property
+    def n_relevant(self) -> np.ndarray:
+        """Relevant items of each query."""
+        before = np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
+        return np.diff(before[self.offsets])
+
+    def where(self, keep: np.ndarray) -> TieGroups:
+        """Only the groups of this mask, for the same queries."""
+        before = np.concatenate([[0], np.cumsum(keep)])
+        return replace(
+            self,
+            offsets=before[self.offsets],
+            nearer=self.nearer[keep],
+            size=self.size[keep],
+            relevant=self.relevant[keep],
+            distance=None if self.distance is None else self.distance[keep],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write an ``.npz``, all or nothing."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_NUMBERS)}
+        if self.distance is not None:
+            arrays["distance"] = self.distance
+        save_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TieGroups:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: not such a file.
+        """
+        arrays = load_arrays(path)
+        missing = [name for name in (*_ARRAYS, *_NUMBERS) if name not in arrays]
+        if missing:
+            raise InputError(f"{path}: no array '{missing[0]}', expected a file of tie groups")
+        fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+        fields |= {name: int(arrays[name]) for name in _NUMBERS}
+        return cls(**fields, distance=arrays.get("distance"))
+
+
+_ARRAYS = ("offsets", "nearer", "size", "relevant")
+_NUMBERS = ("n_gallery", "bits")
+
+
+def groups_of_histograms(total: np.ndarray, relevant: np.ndarray, n_gallery: int, bits: int) -> TieGroups:
+    """Groups of (queries, bits + 1) counts of all and of relevant items at each distance."""
+    query, distance = np.nonzero(total)
+    offsets = np.searchsorted(query, np.arange(len(total) + 1))
+    nearer = (np.cumsum(total, axis=1) - total)[query, distance]
+    return TieGroups(
+        offsets,
+        nearer.astype(np.int32),
+        total[query, distance].astype(np.int32),
+        relevant[query, distance].astype(np.int32),
+        distance.astype(np.int32),
+        n_gallery,
+        bits,
+    )
+
+
+def join_groups(parts: Sequence[TieGroups]) -> TieGroups:
+    """The groups of several blocks of queries, in order."""
+    shifts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+    offsets = [part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=False)]
+    fields: dict[str, Any] = {"offsets": np.concatenate([[0], *offsets])}
+    for name in (*_ARRAYS[1:], "distance"):
+        values = [getattr(part, name) for part in parts]
+        fields[name] = None if values[0] is None else np.concatenate(values)
+    return replace(parts[0], **fields)
