@@ -1,0 +1,218 @@
+"""One datamodule for every data set: four loaders, one way to train, one way to evaluate."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fghash.batch import Batch
+from fghash.data.items import Items, Splits, hold_out
+from fghash.data.sampling import (
+    ClassBalanced,
+    EvaluationSampler,
+    FromSampler,
+    Key,
+    Order,
+    Shuffled,
+    TrainSampler,
+    process,
+)
+from fghash.data.transforms import EvaluationTransform, TrainTransform, Transform, normalise
+from fghash.errors import InputError
+
+
+class RetrievalDataModule(pl.LightningDataModule, ABC):
+    """Training, validation, gallery and query loaders of a data set; a subclass writes :meth:`read`.
+
+    Args:
+        root: folder of the data.
+        image_size: side of the square that the network sees, in pixels.
+        batch_size: items of a global batch, over all processes.
+        training_seed: draws order and augmentation.
+        seed: draws the validation split.
+        sampler: ``shuffle``, or ``pk``: every batch has as many items of each of ``classes_per_batch``
+            classes.
+        classes_per_batch: for ``pk``.
+        validation: part of each training class that is held out as validation queries; 0 is none.
+        num_workers: loading processes; ``None``: by the number of cores.
+        crop: of the training pictures, ``random_resized`` or ``random``.
+        crop_scale: smallest and largest part of the area for ``random_resized``.
+        flip: mirror half of the training pictures.
+
+    After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
+    ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
+    method's own order of the training items goes to ``train_order``.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        image_size: int = 224,
+        batch_size: int = 64,
+        training_seed: int = 0,
+        seed: int = 0,
+        sampler: Literal["shuffle", "pk"] = "shuffle",
+        classes_per_batch: int = 8,
+        validation: float = 0.0,
+        num_workers: int | None = None,
+        crop: Literal["random_resized", "random"] = "random_resized",
+        crop_scale: tuple[float, float] = (0.08, 1.0),
+        flip: bool = True,
+    ) -> None:
+        super().__init__()
+        if image_size < 8:
+            raise InputError(f"--data.image_size: must be at least 8 pixels, got {image_size}")
+        if sampler not in ("shuffle", "pk"):
+            raise InputError(f"--data.sampler: must be shuffle or pk, got {sampler!r}")
+        if num_workers is not None and num_workers < 0:
+            raise InputError(f"--data.num_workers: must be at least 0, got {num_workers}")
+        self.root = None if root is None else Path(root)
+        self.batch_size, self.training_seed, self.seed = batch_size, training_seed, seed
+        self.sampler, self.classes_per_batch = sampler, classes_per_batch
+        self.validation, self.num_workers = validation, num_workers
+        self.train_transform = TrainTransform(image_size, training_seed, crop, crop_scale, flip)
+        self.evaluation_transform = EvaluationTransform(image_size)
+        self.train_order: Sampler[int] | Iterable[int] | None = None
+        self._splits: Splits | None = None
+
+    @abstractmethod
+    def read(self) -> Splits:
+        """Read the data set's lists: which items there are, not yet their pixels."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the lists and hold out the validation queries; once, however often it is called."""
+        if self._splits is not None:
+            return
+        splits = self.read()
+        self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)
+        self.gallery_items, self.query_items = splits.gallery, splits.query
+        self.class_names, self.num_classes = splits.class_names, len(splits.class_names)
+        self.families, self.fingerprint = splits.families, splits.fingerprint
+        self.description = splits.description
+        self.train_labels = self.train_items.labels
+        self.gallery_is_train = splits.gallery_is_train and not len(self.held_out)
+        self._splits = splits
+
+    def train_dataloader(self) -> BatchLoader:
+        """Augmented batches of this process, in the order of the current epoch."""
+        return self._loader(
+            self.train_items, self.train_transform, TrainSampler(self._order(), self.batch_size)
+        )
+
+    def val_dataloader(self) -> list[BatchLoader]:
+        """Validation queries and their gallery (the items trained on), or nothing without validation."""
+        return [self._in_order(self.held_out), self._in_order(self.train_items)] if self.validation else []
+
+    def gallery_dataloader(self) -> BatchLoader:
+        """What is searched in."""
+        return self._in_order(self.gallery_items)
+
+    def query_dataloader(self) -> BatchLoader:
+        """What is searched for."""
+        return self._in_order(self.query_items)
+
+    def train_eval_dataloader(self) -> BatchLoader:
+        """The items trained on, in order and not augmented."""
+        return self._in_order(self.train_items)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device what was moved there as bytes."""
+        return finish(batch)
+
+    def _order(self) -> Order:
+        if self.train_order is not None:
+            return FromSampler(self.train_order)
+        if self.sampler == "pk":
+            return ClassBalanced(
+                self.train_labels, self.batch_size, self.classes_per_batch, self.training_seed
+            )
+        return Shuffled(len(self.train_items), self.training_seed)
+
+    def _in_order(self, items: Items) -> BatchLoader:
+        return self._loader(items, self.evaluation_transform, EvaluationSampler(len(items)))
+
+    def _loader(self, items: Items, transform: Transform, sampler: Sampler[Key]) -> BatchLoader:
+        training = isinstance(sampler, TrainSampler)
+        local = sampler.local_batch_size if isinstance(sampler, TrainSampler) else self.batch_size
+        n_workers = self._default_workers() if self.num_workers is None else self.num_workers
+        loader = DataLoader(
+            Pictures(items, transform),
+            batch_size=local,
+            sampler=sampler,
+            num_workers=n_workers,
+            collate_fn=_as_it_is,
+            pin_memory=self._on_accelerator(),
+            persistent_workers=training and n_workers > 0,
+        )
+        return BatchLoader(loader, as_bytes=self._on_accelerator())
+
+    def _default_workers(self) -> int:
+        """All cores of this process's share but the one that trains."""
+        return max(n_cores() // process()[1] - 1, 0)
+
+    def _on_accelerator(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+
+
+class Pictures(Dataset[Batch]):
+    """Items under a transform, a batch at a time, as bytes."""
+
+    def __init__(self, items: Items, transform: Transform) -> None:
+        self.items, self.transform = items, transform
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        index = np.array([index for index, _ in keys])
+        images = self.transform([self.items.read(i) for i in index], keys)
+        labels = torch.from_numpy(self.items.labels[index])
+        return Batch(images, labels, torch.from_numpy(index))
+
+
+class BatchLoader:
+    """A DataLoader whose batches are finished and whose workers' complaints stay readable.
+
+    ``as_bytes`` leaves the images bytes, for :meth:`RetrievalDataModule.on_after_batch_transfer` to
+    normalise them on the device. It is no DataLoader itself, so that Lightning does not rebuild it;
+    ``sampler`` is where Lightning finds ``set_epoch``.
+    """
+
+    def __init__(self, loader: DataLoader[Batch], as_bytes: bool = False) -> None:
+        self.loader, self.as_bytes = loader, as_bytes
+        self.sampler, self.batch_sampler, self.dataset = loader.sampler, loader.batch_sampler, loader.dataset
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            for batch in self.loader:
+                yield batch if self.as_bytes else finish(batch)
+        except InputError as error:
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+
+
+def finish(batch: Batch) -> Batch:
+    """The batch with its images as normalised floats; unchanged if they are."""
+    if batch.images.dtype != torch.uint8:
+        return batch
+    return batch._replace(images=normalise(batch.images))
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,176 @@
+"""What a data set is before any pixel is read: named items with labels, in three splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fghash.data.draws import permutation
+from fghash.data.images import read_image
+from fghash.errors import InputError
+
+
+class Source(Protocol):
+    """Pictures by position."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """The picture as (height, width, 3) RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files below ``root``."""
+
+    root: Path
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Decode one file; an unreadable one raises InputError with its path."""
+        return read_image(self.root / self.names[position])
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures already in memory, (n, height, width, 3)."""
+
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """One picture, not a copy."""
+        picture: NDArray[np.uint8] = self.pixels[position]
+        return picture
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one split.
+
+    ``names`` are relative paths (the identity of an item, independent of where the data lies); ``labels`` are
+    (n,) classes or (n, classes) multi-hot; ``positions`` are the items' places in ``source``.
+    """
+
+    source: Source
+    names: Sequence[str]
+    labels: NDArray[Any]
+    positions: NDArray[np.int64]
+
+    @classmethod
+    def from_files(cls, root: Path, names: Sequence[str], labels: Sequence[Any] | NDArray[Any]) -> Items:
+        """Items that are files below ``root``, in this order."""
+        return cls(Files(root, tuple(names)), tuple(names), _labels(labels), np.arange(len(names)))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """The picture of item ``index`` of this split."""
+        return self.source.read(int(self.positions[index]))
+
+    def take(self, indices: NDArray[np.int64]) -> Items:
+        """Some of the items, in the order given."""
+        return replace(
+            self,
+            names=[self.names[i] for i in indices],
+            labels=self.labels[indices],
+            positions=self.positions[indices],
+        )
+
+
+def _labels(labels: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(labels)
+    return array.astype(np.uint8 if array.ndim == 2 else np.int64)
+
+
+@dataclass(frozen=True)
+class Official:
+    """The published size of a data set, to tell a subset from the whole."""
+
+    classes: int
+    train: int
+    query: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as a retrieval benchmark: what is trained on, searched in and searched for.
+
+    ``parameters`` is whatever besides names and labels determines the pictures (drawn data only).
+    """
+
+    train: Items
+    gallery: Items
+    query: Items
+    class_names: tuple[str, ...]
+    official: Official | None = None
+    families: NDArray[np.int64] | None = None
+    parameters: str = ""
+
+    @property
+    def gallery_is_train(self) -> bool:
+        """Whether the gallery is exactly the training items."""
+        return self.gallery is self.train
+
+    @property
+    def fingerprint(self) -> str:
+        """``<train>-<gallery>-<query>-<hash>``, the hash of relative paths, labels and splits (not of ``root``)."""
+        digest = hashlib.sha256(self.parameters.encode())
+        for split in ("train", "gallery", "query"):
+            items: Items = getattr(self, split)
+            for name, label in zip(items.names, items.labels.tolist(), strict=True):
+                digest.update(f"{split}\t{name}\t{label}\n".encode())
+        counts = "-".join(str(len(items)) for items in (self.train, self.gallery, self.query))
+        return f"{counts}-{digest.hexdigest()[:12]}"
+
+    @property
+    def description(self) -> str:
+        """For people: ``50 of 200 classes, 1,500 train / 1,389 query``."""
+        n_classes = len(self.class_names)
+        n_train, n_gallery, n_query = len(self.train), len(self.gallery), len(self.query)
+        official = self.official or Official(n_classes, n_train, n_query)
+        classes = _count(n_classes, official.classes, "classes")
+        if n_classes != official.classes:  # of fewer classes there are fewer images: nothing to remark upon
+            official = Official(n_classes, n_train, n_query)
+        train = _count(n_train, official.train, "train")
+        gallery = "" if self.gallery_is_train else f" / {n_gallery:,} gallery"
+        return f"{classes}, {train}{gallery} / {_count(n_query, official.query, 'query')}"
+
+
+def _count(found: int, official: int, what: str) -> str:
+    return f"{found:,} {what}" if found == official else f"{found:,} of {official:,} {what}"
+
+
+def hold_out(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
+    """Split ``items`` into the rest and a stratified, seeded part of about ``fraction`` of each class.
+
+    A class of two or more items gives at least one and keeps at least one; a class of one item keeps it.
+    Multi-hot items are drawn without strata. Both parts keep the order of ``items``.
+
+    Raises:
+        InputError: ``fraction`` outside [0, 1), or nothing could be held out.
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"--data.validation: must be at least 0 and below 1, got {fraction}")
+    strata = items.labels if items.labels.ndim == 1 else np.zeros(len(items), np.int64)
+    held = np.zeros(len(items), bool)
+    for stratum in np.unique(strata) if fraction else ():
+        members = np.flatnonzero(strata == stratum)
+        n_held = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held[members[permutation(seed, int(stratum), n=len(members))[:n_held]]] = True
+    if fraction and not held.any():
+        raise InputError(f"--data.validation: {fraction} holds out nothing, every class has a single image")
+    return items.take(np.flatnonzero(~held)), items.take(np.flatnonzero(held))

@@ -1,0 +1,127 @@
+"""What the readers of official folders share: files that must be there, lists that must make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fghash.data.images import SUFFIXES
+from fghash.data.items import Items, Official, Splits
+from fghash.errors import InputError
+
+
+def existing_root(root: str | Path | None, *needed: str) -> Path:
+    """``root`` as a path, with every one of ``needed`` (files or folders) in it.
+
+    Raises:
+        InputError: no root given, no such folder, or something needed is missing.
+    """
+    if root is None:
+        raise InputError("--data.root: this data set needs the folder it was unpacked to, got none")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--data.root: no such folder {folder}")
+    for name in needed:
+        if not (folder / name).exists():
+            raise InputError(f"--data.root: {folder} has no {name}, which this data set's layout has")
+    return folder
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not empty, with their numbers from 1.
+
+    Raises:
+        InputError: missing, or not text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read list {path}: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def keyed_lines(path: Path) -> dict[str, str]:
+    """A list of ``key value`` lines.
+
+    Raises:
+        InputError: a line without a value, or a key twice.
+    """
+    values: dict[str, str] = {}
+    for number, line in numbered_lines(path):
+        key, _, value = line.partition(" ")
+        if not value.strip():
+            raise InputError(f"{path} line {number}: expected two columns, got {line!r}")
+        if key in values:
+            raise InputError(f"{path} line {number}: id {key} twice")
+        values[key] = value.strip()
+    return values
+
+
+def whole_number(text: str, where: str, low: int, high: int | None = None) -> int:
+    """``text`` as an integer in [low, high].
+
+    Raises:
+        InputError: it is not one; the message begins with ``where``.
+    """
+    allowed = f"from {low} to {high}" if high is not None else f"of at least {low}"
+    try:
+        value = int(text)
+    except ValueError:
+        raise InputError(f"{where}: expected a whole number {allowed}, got {text!r}") from None
+    if value < low or (high is not None and value > high):
+        raise InputError(f"{where}: expected a whole number {allowed}, got {value}")
+    return value
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in ``folder``, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly in ``folder``, by name, hidden ones left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def check_files(root: Path, names: Sequence[str], listed_in: str) -> None:
+    """Every listed file exists, and none is listed twice.
+
+    Raises:
+        InputError: naming the first that does not, and the list.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{listed_in}: {name} twice")
+        if not (root / name).is_file():
+            raise InputError(f"{listed_in}: names {name}, which is not in {root}")
+        seen.add(name)
+
+
+def class_splits(
+    root: Path,
+    listed: Mapping[str, Sequence[tuple[str, Any]]],
+    class_names: Mapping[Any, str],
+    official: Official | None = None,
+) -> Splits:
+    """Splits from ``(path, class)`` lists of ``train``, ``query`` and, where it differs from train,
+    ``gallery``.
+
+    Classes without any image are left out (a subset of the folder) and the others numbered in sorted order.
+    """
+    present = sorted({label for split in listed.values() for _, label in split})
+    number = {label: position for position, label in enumerate(present)}
+
+    def items(split: str) -> Items:
+        labels = np.array([number[label] for _, label in listed[split]], np.int64)
+        return Items.from_files(root, [name for name, _ in listed[split]], labels)
+
+    train = items("train")
+    gallery = items("gallery") if "gallery" in listed else train
+    names = tuple(class_names[label] for label in present)
+    return Splits(train, gallery, items("query"), names, official)
