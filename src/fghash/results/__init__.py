@@ -1,7 +1,8 @@
 """Results: the record of a run, the store of runs, and the leaderboard, a pure function of the store."""
 
+from fghash.results.comparison import beside_published, write_leaderboard
 from fghash.results.identity import group_id, run_id
-from fghash.results.leaderboard import leaderboard, write_leaderboard
+from fghash.results.leaderboard import leaderboard
 from fghash.results.provenance import environment
 from fghash.results.record import Record, SkippedRecord
 from fghash.results.show import print_table
@@ -12,6 +13,7 @@ __all__ = [
     "Record",
     "RunFolder",
     "SkippedRecord",
+    "beside_published",
     "environment",
     "group_id",
     "leaderboard",

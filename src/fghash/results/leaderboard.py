@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import pandas as pd
 from fghash.errors import InputError
 from fghash.results.record import Record, Score
 from fghash.results.store import run_folders
-from fghash.results.writers import write_table
 
 LEADING = ("data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std")
 SECOND = ("data_fingerprint", "trained_bits", "variant", "selection", "protocol")
@@ -51,18 +50,6 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
         groups[_group_key(record)].append(record)
     rows = sorted((_row(members) for members in groups.values()), key=_rank)
     return _typed(pd.DataFrame(rows, columns=_columns(rows), dtype=object))
-
-
-def write_leaderboard(runs: Path, outs: Sequence[Path], protocol: str | None = None) -> pd.DataFrame:
-    """Write :func:`leaderboard` to every path of ``outs`` (``.csv``, ``.md`` or ``.tex``) and return it.
-
-    Raises:
-        InputError: as :func:`leaderboard`, an unknown suffix, or a path that cannot be written.
-    """
-    frame = leaderboard(runs, protocol)
-    for out in outs:
-        write_table(frame, out)
-    return frame
 
 
 def _group_key(record: Record) -> tuple[Any, ...]:

@@ -7,18 +7,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fghash.results.writers import by_protocol, cell
+from fghash.results.writers import cell, sections
 
 _RIGHT = {"bits", "seeds", "map", "map_std", "map_real"}
 
 
 def print_table(frame: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the short columns of ``frame``, one table per protocol; an empty frame says so."""
+    """Print the short columns of ``frame``, a table for each protocol; an empty frame says so."""
     console = console or Console()
-    if frame.empty:
-        console.print("no finished run")
-    for protocol, part in by_protocol(frame):
-        console.print(_rich(part, escape(f"protocol {protocol}")))
+    for title, part in sections(frame):
+        console.print(escape(title) if part.empty else _rich(part, escape(title)))
 
 
 def _rich(frame: pd.DataFrame, title: str) -> Table:

@@ -14,18 +14,9 @@ from fghash.errors import InputError
 from fghash.results.files import write_text
 
 SHORT = (
-    "data",
-    "method",
-    "bits",
-    "backbone",
-    "gallery_codes",
-    "seeds",
-    "map",
-    "map_std",
-    "map_real",
-    "variant",
-    "notes",
-)
+    "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std", "map_real", "variant",
+    "subset", "source", "certainty", "differs", "notes",
+)  # fmt: skip
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -61,23 +52,26 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """One table per protocol, with the columns of ``SHORT`` that the frame has."""
-    return "\n".join(
-        f"Protocol `{protocol}`\n\n{_markdown(part)}" for protocol, part in by_protocol(frame)
-    ) or _markdown(short(frame))
+    """A table for each of :func:`sections`."""
+    return "\n".join(f"{title}\n\n{_markdown(part)}" for title, part in sections(frame))
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """One ``tabular`` (booktabs) per protocol, with the columns of ``SHORT`` that the frame has."""
-    return "\n".join(
-        f"% protocol {protocol}\n{_tabular(part)}" for protocol, part in by_protocol(frame)
-    ) or _tabular(short(frame))
+    """A ``tabular`` (booktabs) for each of :func:`sections`."""
+    return "\n".join(f"% {title}\n{_tabular(part)}" for title, part in sections(frame))
 
 
-def by_protocol(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The short table of each protocol: scores under different protocols are never read side by side."""
-    for protocol in sorted(set(frame["protocol"])) if "protocol" in frame else ():
-        yield protocol, short(frame[frame["protocol"] == protocol])
+def sections(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The short tables to read one by one, with their titles.
+
+    One for each protocol, because scores under different protocols are never read side by side; of a
+    comparison with published rows, one for each of its blocks. An empty frame gives one empty table.
+    """
+    by, word = ("block", "") if "block" in frame else ("protocol", "protocol ")
+    for value in frame[by].unique():
+        yield f"{word}{value}", short(frame[frame[by] == value])
+    if frame.empty:
+        yield "no finished run", short(frame)
 
 
 def short(frame: pd.DataFrame) -> pd.DataFrame:
