@@ -61,8 +61,10 @@ class QuantizedCodes:
         """The codes of the first codebooks, ``bits`` bits together; additive codes refine one another.
 
         Raises:
-            InputError: product codes, or a length that is no whole number of codebooks.
+            InputError: product codes (but for their whole length), or no whole number of codebooks.
         """
+        if bits == self.bits_per_item:
+            return self
         per_word = self.bits_per_item // len(self.codebooks)
         if self.structure != "additive":
             raise InputError("prefix: product codes are not nested, expected additive ones")
