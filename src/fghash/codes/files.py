@@ -14,9 +14,12 @@ real       ``embeddings`` (n, d) and, for galleries, ``similarity`` cosine|dot|l
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import struct
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +60,39 @@ def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
     return codes, labels
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an ``.npz`` atomically, under exactly this name."""
+def save_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` under exactly this name, all or nothing.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        values = {key: np.asarray(value) for key, value in arrays.items()}
+        np.savez_compressed(file, **values)  # type: ignore[arg-type]
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its name when the block ends well: never half a file.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})  # type: ignore[arg-type]
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -83,16 +107,10 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         if "pickle" in str(error) and "allow_pickle=False" in str(error) and zipfile.is_zipfile(path):
             raise InputError(f"{path}: holds Python objects (a pickle), expected plain arrays") from None
         raise InputError(f"{path}: not a readable .npz file") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _require_same_length(codes: Codes, labels: np.ndarray, name: str) -> None:

@@ -98,7 +98,7 @@ def harmonic_gap(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     >>> harmonic_gap(np.array([0, 10**9]), np.array([2, 1])).tolist()
     [1.5, 9.99999999e-10]
     """
-    end = start + length
+    start, end = start.astype(np.float64), (start + length).astype(np.float64)
     low, middle = (np.minimum(edge, _FEW).astype(np.int64) for edge in (start, end))
     near, far = np.maximum(start, _FEW), np.maximum(end, _FEW)
     gap = _SMALL[middle] - _SMALL[low] + np.log1p((far - near) / near)
