@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,13 +22,14 @@ from fghash.errors import InputError
 from fghash.methods.optim import build_optimizer, rate_factor
 
 
-class Encoded(NamedTuple):
-    """What one batch became: dataset positions (b,), labels, codes and, where the method has one, real embeddings."""
+class Encoded:
+    """What one batch became: dataset positions (b,), labels, codes and, where the method has one, real embeddings.
 
-    index: np.ndarray
-    labels: np.ndarray
-    codes: Codes
-    embedding: RealCodes | None
+    A plain class: Lightning takes named tuples and dataclasses apart to move what is in them.
+    """
+
+    def __init__(self, index: np.ndarray, labels: np.ndarray, codes: Codes, embedding: RealCodes | None) -> None:
+        self.index, self.labels, self.codes, self.embedding = index, labels, codes, embedding
 
 
 class HashingMethod(pl.LightningModule, ABC):
@@ -103,6 +105,12 @@ class HashingMethod(pl.LightningModule, ABC):
         return {"scheduler": LambdaLR(optimizer, lambda step: rate_factor(self.optim, step, total)), "interval": "step"}
 
     @final
+    def planned_epochs(self) -> int:
+        """Epochs of this training, also where steps limit it."""
+        an_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return math.ceil(self.trainer.estimated_stepping_batches / max(1, an_epoch))
+
+    @final
     def gather(self, batch: Batch, *tensors: Tensor) -> tuple[Any, ...]:
         """The batch and the tensors (b, ...) of all processes, rank after rank, with gradient.
 
@@ -120,7 +128,7 @@ class HashingMethod(pl.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum the method's terms and log each."""
         terms = self.loss(batch)
-        total = torch.stack([term.float() for term in terms.values()]).sum()
+        total = torch.stack(list(terms.values())).sum()
         size = len(batch.images)
         self.log_dict(
             {f"train/{name}": term.detach() for name, term in terms.items()}, on_epoch=True, on_step=False, batch_size=size

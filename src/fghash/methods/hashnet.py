@@ -19,6 +19,7 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
+from fghash.layers.precision import at_least_float32
 from fghash.layers.similarity import shared_label
 from fghash.methods.base import HashingMethod, check_bits
 
@@ -57,7 +58,7 @@ def pairwise_loss(
     number weighs similar pairs with it and divides by the sum of weights (official code). A kind of pair that the
     batch lacks contributes 0.
     """
-    first, second, similar, counted = _pairs(g.float(), shared_label(labels), pairs)
+    first, second, similar, counted = _pairs(at_least_float32(g), shared_label(labels), pairs)
     logits = alpha * first @ second.T
     costs = functional.softplus(logits) - similar * logits
     positive, negative = similar * counted, (~similar) * counted
@@ -152,7 +153,7 @@ class HashNet(HashingMethod):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted pairwise likelihood of the global batch."""
         everyone, z = self.gather(batch, self(batch.images))
-        g = torch.tanh(self.beta * z.float())
+        g = torch.tanh(self.beta * at_least_float32(z))
         self._last_activation = g.detach().abs().mean()
         return {"pairwise": pairwise_loss(g, everyone.labels, self.alpha, pairs=self.pairs, class_num=self.class_num)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,15 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from fghash.errors import InputError
 from fghash.training.callbacks import KeepLast, Reseed, SelectOnValidation, StopOnNonFinite, ValidationScore
 from fghash.training.checkpoints import SafeCheckpoints
+
+
+# Said by libraries at every run, about choices that fghash made on purpose.
+_CHATTER = (
+    ".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*Checkpoint directory .* exists.*",
+    ".*smaller than the logging interval.*", ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
+    ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
+    ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ def build_trainer(
     Raises:
         InputError: Lightning refuses a setting.
     """
+    _be_quiet()
     callbacks = [Reseed(seed), StopOnNonFinite(), KeepLast(folder)]
     if validates:
         callbacks += [ValidationScore(), SelectOnValidation(folder)]
@@ -82,3 +94,10 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+
+
+def _be_quiet() -> None:
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _CHATTER:
+        warnings.filterwarnings("ignore", message=message)
