@@ -37,8 +37,8 @@ class OptimConfig:
         momentum: of sgd.
         nesterov: Nesterov's variant of sgd's momentum.
         weight_decay: of all parameters.
-        schedule: ``constant``, ``cosine`` (to zero, per step), ``step`` (x ``gamma`` every ``step_size`` optimiser
-            steps) or ``milestones`` (x ``gamma`` at each fraction of the training in ``milestones``).
+        schedule: ``constant``, ``cosine`` (to zero, per step), ``step`` (x ``gamma`` every ``step_size``
+            optimiser steps) or ``milestones`` (x ``gamma`` at each of ``milestones``).
         step_size: optimiser steps between two drops of ``step``.
         gamma: factor of a drop.
         milestones: fractions of the training at which ``milestones`` drops.
@@ -91,10 +91,9 @@ class Choice:
 class RunConfig:
     """Everything that ``fghash fit`` was asked to do, resolved.
 
-    ``trainer`` holds those of Lightning's own Trainer arguments that differ from its defaults and from
-    ``TRAINER_DEFAULTS`` (so that a run has one name however it was spelt), and always ``max_epochs``. ``differs`` lists
-    the scientific settings that differ from the preset, as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that
-    are visible.
+    ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
+    has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
+    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible.
     """
 
     method: Choice
@@ -114,22 +113,15 @@ class RunConfig:
     differs: tuple[str, ...] = ()
 
 
-# Where fghash's defaults are not Lightning's; presets, files and flags go before them.
-TRAINER_DEFAULTS: Mapping[str, Any] = {
-    "max_epochs": 30,
-    "num_sanity_val_steps": 0,  # a check on a few validation batches has no mAP to give
-    "use_distributed_sampler": False,  # the loaders shard themselves
-    "sync_batchnorm": True,  # wherever there are several GPUs
-}
-
 TRACKERS = ("wandb", "tensorboard")
 
 # Settings that change neither the codes nor their meaning: where things lie, how fast, how loud, for whom.
 _NOT_SCIENCE = {
     "data": {"root", "num_workers", "cache", "pin_memory", "download"},
     "trainer": {
-        "num_nodes", "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps",
-        "profiler", "benchmark", "num_sanity_val_steps", "barebones", "inference_mode", "detect_anomaly",
+        "num_nodes", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
+        "log_every_n_steps", "profiler", "benchmark", "num_sanity_val_steps",
+        "barebones", "inference_mode", "detect_anomaly",
         "max_time", "plugins", "use_distributed_sampler", "deterministic",
     },
 }  # fmt: skip
@@ -138,7 +130,7 @@ _NOT_SCIENCE = {
 def scientific(config: RunConfig) -> dict[str, Any]:
     """What determines the codes, seed included, as plain nested values (run ids and variants are made of it).
 
-    Weights count by their content, not by their path: the pipeline adds their hash and the data's fingerprint.
+    Weights count by content, not by path: the pipeline adds their hash and the data's fingerprint.
     """
     return {
         "method": {"name": config.method.name, **config.method.settings},
@@ -154,18 +146,6 @@ def scientific(config: RunConfig) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "seed": config.seed,
     }
-
-
-def to_yaml(config: RunConfig) -> str:
-    """The YAML that alone re-runs this run: every resolved value, names first, in a fixed order."""
-    import yaml
-
-    sections = {
-        "method": {"name": config.method.name, **config.method.settings},
-        "data": {"name": config.data.name, **config.data.settings},
-        **{key: value for key, value in asdict(config).items() if key not in ("method", "data", "differs")},
-    }
-    return yaml.safe_dump(plain(sections), sort_keys=False, allow_unicode=True)
 
 
 def plain(value: Any) -> Any:
@@ -190,22 +170,19 @@ def document(config: RunConfig) -> dict[str, Any]:
 
     As YAML it is what ``--print_config`` prints and what alone re-runs the run.
     """
-    return {
+    whole = {
         "method": {"name": config.method.name, **config.method.settings},
         "data": {"name": config.data.name, **config.data.settings},
-        "backbone": _plain(asdict(config.backbone)),
+        "backbone": asdict(config.backbone),
         "bits": config.bits,
         "batch_size": config.batch_size,
-        "optim": _plain(asdict(config.optim)),
-        "trainer": dict(config.trainer),
-        "tracking": _plain(asdict(config.tracking)),
+        "optim": asdict(config.optim),
+        "trainer": config.trainer,
+        "tracking": asdict(config.tracking),
         "gpus": config.gpus,
         "seed": config.seed,
-        "cutoffs": list(config.cutoffs),
-        "runs": str(config.runs),
+        "cutoffs": config.cutoffs,
+        "runs": config.runs,
         "preset": config.preset,
     }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {key: plain(value) for key, value in whole.items()}

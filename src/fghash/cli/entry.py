@@ -1,0 +1,115 @@
+"""The entry point: which command, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fghash import __version__
+from fghash.errors import InputError
+from fghash.registry import Entry, look_up
+
+
+@dataclass(frozen=True)
+class Command(Entry):
+    """A command: ``target`` is a function of the words after its name that gives the exit status."""
+
+    example: str = ""
+
+
+COMMANDS = {
+    "fit": Command(
+        "fghash.cli.fit:run",
+        "train a method, encode, evaluate, store, and rewrite the leaderboard",
+        example="fghash fit --method hashnet --data synthetic --bits 32 --gpus 0",
+    ),
+    "evaluate": Command(
+        "fghash.cli.evaluate:run",
+        "score stored codes of any code base, or score a stored run anew",
+        example="fghash evaluate --gallery g.npz --queries q.npz --cutoffs 1 10 100 --json out.json",
+    ),
+    "leaderboard": Command(
+        "fghash.cli.leaderboard:run",
+        "write the table of all stored runs",
+        example="fghash leaderboard --runs runs --out leaderboard.csv",
+    ),
+    "list": Command(
+        "fghash.cli.listing:run",
+        "tell what each method or data set is: its paper, year and certainty",
+        example="fghash list methods",
+    ),
+}
+
+_HEAD = f"fghash {__version__}: fine-grained image hashing; one datamodule, one evaluator"
+_FOOT = """\
+fghash COMMAND --help tells a command's settings.
+
+exit status: 0 done; 2 bad input or nothing to score (one line says what); 130 interrupted; 1 a bug
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: this process's) and give the exit status.
+
+    0 done; 2 bad input or nothing to score; 130 interrupted. A bug keeps its traceback.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except InputError as error:
+        return _fail(_cause(error))
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return _interrupted(words)
+    except SystemExit as stop:
+        # argparse leaves this way after --help, and Lightning after an interrupt
+        return _interrupted(words) if isinstance(stop.__context__, KeyboardInterrupt) else _status(stop)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0
+    if words[0] == "--version":
+        print(f"fghash {__version__}")
+        return 0
+    status = look_up(COMMANDS, words[0], "command").load()(words[1:])
+    sys.stdout.flush()
+    return int(status)
+
+
+def _help() -> str:
+    commands = [f"  {name:<13}{each.summary}\n{'':<15}{each.example}" for name, each in COMMANDS.items()]
+    return "\n".join([_HEAD, "", *commands, "", _FOOT])
+
+
+def _cause(error: InputError) -> str:
+    """The message alone: what came through a loading process has that process's traceback before it."""
+    text = str(error)
+    return text.rpartition("InputError: ")[2] if "Traceback (most recent call last)" in text else text
+
+
+def _fail(text: str) -> int:
+    print(f"fghash: error: {' '.join(text.split())}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(words: list[str]) -> int:
+    resumes = "; the same command resumes from the last checkpoint" if words[:1] == ["fit"] else ""
+    print(f"\nfghash: interrupted{resumes}", file=sys.stderr)
+    return 130
+
+
+def _status(stop: SystemExit) -> int:
+    return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def _reader_left() -> int:
+    """Whoever read our output has gone (``fghash list methods | head -1``); nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,92 @@
+"""``fghash fit``: flags, files and preset to a RunConfig, which the pipeline carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fghash.cli.flags import read_flags
+from fghash.cli.layers import chosen, flag_layer, notice, read_config
+from fghash.cli.resolve import DATA, Request, check_files, choose, resolve
+from fghash.config import RunConfig, document
+from fghash.data import DATASETS
+from fghash.methods import METHODS
+from fghash.registry import look_up
+
+HELP = f"""\
+Train a method, then encode, evaluate, store and rewrite RUNS/leaderboard.csv. The same command resumes an
+interrupted run and skips a finished one.
+
+  fghash fit --method hashnet --data synthetic --bits 32 --gpus 0
+
+chosen by name, with its settings below the same word (--method.alpha 0.1), in any order:
+  --method NAME        the hashing method (required; fghash list methods)
+  --data NAME          the data set (default {DATA}; fghash list datasets); --data.root DIR where it lies
+  --backbone NAME      a timm model (default resnet18); --backbone.weights none|pretrained|FILE;
+                       --backbone.options.KEY VALUE for timm
+  --optim NAME         sgd, adam, adamw or rmsprop; --optim.lr, ...
+  --tracking NAMES     wandb, tensorboard or both with a comma (default none); --tracking.project P
+  --trainer.KEY VALUE  any argument of Lightning's Trainer, e.g. --trainer.max_epochs 100
+
+settings:
+  --bits N             code length (default 32)
+  --gpus N             number of GPUs, 0 for the CPU (default: all that are visible)
+  --batch_size N       images per step, over all GPUs together
+  --seed N             (default 0)
+  --cutoffs K [K ...]  the k of the scores @k (default 1 10 100)
+  --runs DIR           where runs are kept (default runs)
+  --preset NAME        default (fine-grained recipe) or faithful (as published)
+  --config FILE        settings as YAML, over the preset, under the flags; several: the later one wins
+  --force              run again although finished
+  --print_config       print the YAML that alone re-runs this run, and stop
+
+  fghash fit --method NAME [--data NAME] --help   lists the settings of that method and data set
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out ``fghash fit ARGV``; the exit status."""
+    flags = read_flags(argv)
+    layers = [*map(read_config, flags.configs), flag_layer(flags.values)]
+    if flags.help:
+        print(_help([chosen(layers, "method"), chosen(layers, "data")]), end="")
+        return 0
+    request = choose(layers)
+    for text in request.notices:
+        notice(text)
+    return _print_config(request) if flags.print_config else _fit(request)
+
+
+def _print_config(request: Request) -> int:
+    import yaml
+
+    print(yaml.safe_dump(document(resolve(request)), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def _fit(request: Request) -> int:
+    check_files(request)
+    _check_writable(request)
+    config = resolve(request)
+    from fghash import pipeline
+
+    return pipeline.fit(config)
+
+
+def _check_writable(request: Request) -> None:
+    from fghash.results import require_writable
+
+    require_writable(request.single.get("runs", RunConfig.runs))
+
+
+def _help(names: Sequence[str | None]) -> str:
+    method, data = names
+    sections = []
+    if method or data:
+        from fghash.cli.parser import SettingsParser, data_section, method_section
+    if method:
+        look_up(METHODS, method, "--method")
+        sections.append(method_section(method))
+    if data:
+        look_up(DATASETS, data, "--data")
+        sections.append(data_section(data))
+    return SettingsParser(sections).help() if sections else HELP

@@ -1,0 +1,34 @@
+"""``fghash leaderboard``: the store as a table; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fghash.cli.options import Options
+
+DESCRIPTION = """\
+Write the leaderboard, a pure function of the runs that are kept: one row per group of runs that differ in
+nothing but the seed.
+
+  fghash leaderboard --runs runs --out leaderboard.csv --out leaderboard.md"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out ``fghash leaderboard ARGV``; the exit status."""
+    options = Options("leaderboard", DESCRIPTION)
+    options.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the store (runs)")
+    options.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="FILE",
+        help="a .csv, .md or .tex file to write; several are allowed; without it the table is only printed",
+    )  # fmt: skip
+    options.add_argument("--protocol", metavar="NAME", help="only scores under it, e.g. fghash-1@1,10,100")
+    given = options.read(argv)
+    from fghash.results import print_table, require_known_suffix, write_leaderboard
+
+    for out in given.out:
+        require_known_suffix(out)
+    print_table(write_leaderboard(given.runs, given.out, given.protocol))
+    for out in given.out:
+        print(f"leaderboard: {out}")
+    return 0

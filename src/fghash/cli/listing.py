@@ -1,0 +1,45 @@
+"""``fghash list``: what can be chosen by name; nothing of it is imported."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from fghash.cli.options import Options
+from fghash.data import DATASETS
+from fghash.errors import InputError
+from fghash.methods import METHODS
+from fghash.registry import Entry, nearest
+
+_KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "datasets": DATASETS}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out ``fghash list ARGV``; the exit status."""
+    options = Options("list", "What each method or data set is, its paper, year and certainty.")
+    options.add_argument("kind", metavar="methods|datasets", help="what to list")
+    kind = options.read(argv).kind
+    if kind not in _KINDS:
+        raise InputError(f"list: unknown name '{kind}' (known: {', '.join(_KINDS)}){nearest(kind, _KINDS)}")
+    print("\n".join(_lines(_KINDS[kind])))
+    return 0
+
+
+def _lines(registry: Mapping[str, Entry]) -> Iterator[str]:
+    width = max((len(name) for name in registry), default=0) + 2
+    for name, entry in sorted(registry.items()):
+        year = "" if entry.year is None else str(entry.year)
+        yield f"{name:<{width}}{year:<6}{entry.summary}"
+        for label, text in _details(entry):
+            indent = " " * (width + 6)
+            yield from textwrap.wrap(
+                f"{label}: {text}", 110, initial_indent=indent, subsequent_indent=indent + "  "
+            )
+
+
+def _details(entry: Entry) -> Iterator[tuple[str, str]]:
+    for label in ("paper", "certainty", "notes"):
+        if text := getattr(entry, label, ""):
+            yield label, text
+    if getattr(entry, "needs_root", False):
+        yield "needs", "--data.root, the folder of its files"

@@ -1,0 +1,45 @@
+"""The flags of the small commands: argparse, with errors of one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from fghash.cli.numbers import whole
+from fghash.errors import InputError
+from fghash.registry import nearest
+
+
+class Options(argparse.ArgumentParser):
+    """A parser without abbreviations, whose errors are InputErrors that name the nearest flag."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(
+            prog=f"fghash {command}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The values of ``argv``.
+
+        Raises:
+            InputError: an unknown flag, a missing one, or a value of the wrong type.
+        """
+        values, rest = self.parse_known_args(argv)
+        if rest:
+            word = rest[0].partition("=")[0]
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            self.error(f"unknown option '{word}'{nearest(word, known)}")
+        return values
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and exiting."""
+        raise InputError(f"{self.prog.removeprefix('fghash ')}: {message}")
+
+
+def at_least(least: int, flag: str) -> Callable[[str], int]:
+    """An argparse type: whole numbers from ``least``."""
+    return lambda text: whole(text, flag, least)
