@@ -1,4 +1,4 @@
-"""The code step against exhaustive search, the two-valued similarity against plain loops, and the bookkeeping."""
+"""The code step against exhaustive search, the soft similarity against plain loops, and the bookkeeping."""
 
 import itertools
 import math

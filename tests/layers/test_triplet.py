@@ -45,7 +45,7 @@ def test_value_and_gradient_equal_the_loop(seed, kind):
     (wanted,) = torch.autograd.grad(expected, outputs)
     found = triplet_loss(outputs, labels, margin)
     (gradient,) = torch.autograd.grad(found, outputs)
-    assert 0 < float(expected)
+    assert float(expected) > 0
     assert float(found) == pytest.approx(float(expected), rel=1e-10)
     assert torch.allclose(gradient, wanted, atol=1e-12)
 

@@ -1,0 +1,96 @@
+"""ADSH: Asymmetric Deep Supervised Hashing (Jiang and Li; AAAI 2018).
+
+u = tanh(W pooled features + b) for a sampled subset, free codes v for all training items, optimised in turns
+by ``fghash.layers.asymmetric``. ExchNet without parts and without exchange.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from fghash.backbone import Backbone
+from fghash.batch import Batch
+from fghash.codes import BinaryCodes, RealCodes
+from fghash.config import OptimConfig
+from fghash.layers.asymmetric import Alternation
+from fghash.layers.heads import PooledLinear
+from fghash.layers.quantizers import at_least_float32
+from fghash.methods.base import HashingMethod, check_bits
+
+
+class ADSH(HashingMethod):
+    """ADSH on any backbone.
+
+    Args:
+        quantisation_weight: gamma, of |v - u|^2 over the subset.
+        subset: m, items of an outer iteration; never more than half of all.
+        inner: inner epochs of an outer iteration, as a fraction of all epochs.
+        scaled: multiply the loss by 12 / bits, as ExchNet does; the official code does not.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        bits: int,
+        optim: OptimConfig,
+        *,
+        quantisation_weight: float = 200.0,
+        subset: int = 2000,
+        inner: float = 0.05,
+        scaled: bool = True,
+    ) -> None:
+        super().__init__(backbone, num_classes, bits, optim)
+        self.head = PooledLinear(backbone.channels[-1], bits)
+        self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight, scaled=scaled)
+
+    @classmethod
+    def allows_bits(cls, bits: int, **settings: Any) -> None:
+        """Any positive length."""
+        check_bits(bits, bits > 0, "adsh", "allowed: any positive length")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The real values (b, bits) whose signs are the code."""
+        values: Tensor = self.head(self.backbone.forward_until(4, images))
+        return values
+
+    def encode(self, images: Tensor) -> BinaryCodes:
+        """The signs of the hash layer."""
+        return BinaryCodes.from_signs(self(images))
+
+    def embed(self, images: Tensor) -> RealCodes:
+        """u = tanh of the hash layer, compared by cosine."""
+        return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
+
+    def learned_codes(self) -> BinaryCodes | None:
+        """V, the codes of the training items; none before the first code step."""
+        return BinaryCodes.from_signs(self.alternation.codes) if self.alternation.steps else None
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The asymmetric objective of the global batch against the codes of all training items."""
+        everyone, outputs = self.gather(batch, torch.tanh(at_least_float32(self(batch.images))))
+        return self.alternation.terms(outputs, everyone)
+
+    # -- alternation: one epoch is one inner epoch -----------------------------------------------------------
+
+    def train_sampler(self, labels: np.ndarray) -> Sampler[int]:
+        """The subset of each outer iteration."""
+        return self.alternation.start(labels)
+
+    def on_train_start(self) -> None:
+        """Fit the calendar of the alternation to the number of epochs."""
+        self.alternation.plan(self.planned_epochs())
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an outer iteration where one begins."""
+        self.alternation.begin(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        """The code step, at the end of an outer iteration."""
+        if self.alternation.ends(self.current_epoch):
+            self.alternation.step()
