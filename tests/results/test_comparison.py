@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from fghash.errors import InputError
-from fghash.results import beside_published, leaderboard, to_csv, to_markdown, write_leaderboard
+from fghash.results import beside_published, leaderboard, print_table, to_csv, to_markdown, write_leaderboard
 from results.fixtures import make_record, store
 
 WHOLE = "200 classes, 5,994 train / 5,794 query"
@@ -77,6 +79,14 @@ def test_blocks_are_read_one_by_one(tmp_path: Path) -> None:
     assert "cub200 (50 of 200 classes), 12 bits, fghash-1@1,10,100" in text
     assert "cub200, 32 bits, fghash-1@1,10,100" in text
     assert text.count("| data |") == 2
+
+
+def test_the_terminal_shows_which_facts_differ(tmp_path: Path) -> None:
+    console = Console(width=220, record=True, file=io.StringIO())
+    print_table(compared(tmp_path, backbone="mobilenetv2_100", data_description=SUBSET), console)
+    (line,) = [line for line in console.export_text().splitlines() if "0.6774" in line]
+    assert "backbone, gallery_codes, selection, subset" in line
+    assert "ExchNet (ECCV 2020), Table 2" in line
 
 
 def test_it_is_written_with_the_same_function(tmp_path: Path) -> None:

@@ -23,12 +23,16 @@ def run(argv: Sequence[str]) -> int:
         help="a .csv, .md or .tex file to write; several are allowed; without it the table is only printed",
     )  # fmt: skip
     options.add_argument("--protocol", metavar="NAME", help="only scores under it, e.g. fghash-1@1,10,100")
+    options.add_argument(
+        "--published", action="store_true",
+        help="put what the papers report beside ours (same data and bits) and mark what differs",
+    )  # fmt: skip
     given = options.read(argv)
     from fghash.results import print_table, require_known_suffix, write_leaderboard
 
     for out in given.out:
         require_known_suffix(out)
-    print_table(write_leaderboard(given.runs, given.out, given.protocol))
+    print_table(write_leaderboard(given.runs, given.out, given.protocol, published=given.published))
     for out in given.out:
         print(f"leaderboard: {out}")
     return 0
