@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
-from fghash.data.items import Items, Splits, hold_out
+from fghash.data.items import Items, Splits, check_fraction, hold_out
 from fghash.data.sampling import (
     ClassBalanced,
     EvaluationSampler,
@@ -75,6 +75,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             raise InputError(f"--data.sampler: must be shuffle or pk, got {sampler!r}")
         if num_workers is not None and num_workers < 0:
             raise InputError(f"--data.num_workers: must be at least 0, got {num_workers}")
+        check_fraction(validation)
         self.root = None if root is None else Path(root)
         self.batch_size, self.training_seed, self.seed = batch_size, training_seed, seed
         self.sampler, self.classes_per_batch = sampler, classes_per_batch

@@ -127,7 +127,7 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """``<train>-<gallery>-<query>-<hash>``, the hash of relative paths, labels and splits (not of ``root``)."""
+        """``<train>-<gallery>-<query>-<hash>``: the hash is of paths below the root, labels and splits."""
         digest = hashlib.sha256(self.parameters.encode())
         for split in ("train", "gallery", "query"):
             items: Items = getattr(self, split)
@@ -154,6 +154,12 @@ def _count(found: int, official: int, what: str) -> str:
     return f"{found:,} {what}" if found == official else f"{found:,} of {official:,} {what}"
 
 
+def check_fraction(fraction: float) -> None:
+    """Refuse what :func:`hold_out` cannot hold out."""
+    if not 0 <= fraction < 1:
+        raise InputError(f"--data.validation: must be at least 0 and below 1, got {fraction}")
+
+
 def hold_out(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
     """Split ``items`` into the rest and a stratified, seeded part of about ``fraction`` of each class.
 
@@ -163,8 +169,7 @@ def hold_out(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
     Raises:
         InputError: ``fraction`` outside [0, 1), or nothing could be held out.
     """
-    if not 0 <= fraction < 1:
-        raise InputError(f"--data.validation: must be at least 0 and below 1, got {fraction}")
+    check_fraction(fraction)
     strata = items.labels if items.labels.ndim == 1 else np.zeros(len(items), np.int64)
     held = np.zeros(len(items), bool)
     for stratum in np.unique(strata) if fraction else ():

@@ -99,7 +99,7 @@ class ClassBalanced(Order):
         classes = np.unique(labels)
         if not 1 <= classes_per_batch <= len(classes):
             raise InputError(
-                f"--data.classes_per_batch: must be from 1 to the {len(classes)} classes, got {classes_per_batch}"
+                f"--data.classes_per_batch: must be 1 to {len(classes)}, the classes, got {classes_per_batch}"
             )
         if batch_size % classes_per_batch:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import factorial
 from typing import Literal
 
 import numpy as np
@@ -93,6 +94,8 @@ class Synthetic(RetrievalDataModule):
         for name, value in counts.items():
             if value < 1:
                 raise InputError(f"--data.{name}: must be at least 1, got {value}")
+        if classes_per_family > factorial(len(PARTS)):
+            raise InputError(f"--data.classes_per_family: must be at most 720, got {classes_per_family}")
         self.image_size, self.counts = image_size, counts
 
     def read(self) -> Splits:
@@ -103,11 +106,7 @@ class Synthetic(RetrievalDataModule):
 def draw_splits(
     families: int, classes_per_family: int, train_images: int, query_images: int, side: int, seed: int
 ) -> Splits:
-    """Training (= gallery) and query pictures of ``side`` pixels, the same bytes on every machine.
-
-    Raises:
-        InputError: more classes in a family than there are ways to place the colours.
-    """
+    """Training (= gallery) and query pictures of ``side`` pixels, the same bytes on every machine."""
     n_classes = families * classes_per_family
     parts = part_colours(families, classes_per_family, seed)
     splits = {}
@@ -146,12 +145,10 @@ def part_colours(families: int, classes_per_family: int, seed: int) -> Array:
 
 
 def _arrangements(n: int, count: int) -> list[NDArray[np.int64]]:
-    """Different orders of 0 .. n - 1: the n rotations first."""
+    """``count`` different orders of 0 .. n - 1, the n rotations first."""
     found = [np.roll(np.arange(n), -shift) for shift in range(n)][:count]
     attempt = 0
     while len(found) < count:
-        if attempt > 100_000:
-            raise InputError(f"--data.classes_per_family: must be at most 720, got {count}")
         order = permutation(0, attempt, n=n)
         if not any((order == other).all() for other in found):
             found.append(order)

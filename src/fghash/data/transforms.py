@@ -55,7 +55,8 @@ class EvaluationTransform:
 
     def _one(self, picture: Picture) -> Tensor:
         tensor = resize_short_side(picture, stored_size(self.size))
-        return _window(tensor, self.size, 0.5, 0.5)
+        top, left = (round(free / 2) for free in _free_play(tensor, self.size))
+        return tensor[:, top : top + self.size, left : left + self.size]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,11 @@ class TrainTransform:
 
     def _one(self, picture: Picture, draws: NDArray[np.float64]) -> Tensor:
         if self.crop == "random":
-            return _window(resize_short_side(picture, stored_size(self.size)), self.size, draws[0], draws[1])
+            tensor = resize_short_side(picture, stored_size(self.size))
+            top, left = (
+                int(u * (free + 1)) for u, free in zip(draws, _free_play(tensor, self.size), strict=False)
+            )
+            return tensor[:, top : top + self.size, left : left + self.size]
         top, left, height, width = draw_box(picture.shape[0], picture.shape[1], self.crop_scale, draws)
         return _resize(picture[top : top + height, left : left + width], (self.size, self.size))
 
@@ -132,7 +137,7 @@ def resize_short_side(picture: Picture, short: int) -> Tensor:
     """Scale a picture so that its short side is ``short`` pixels; (3, h, w) bytes."""
     height, width = picture.shape[:2]
     scale = short / min(height, width)
-    return _resize(picture, (max(short, round(height * scale)), max(short, round(width * scale))))
+    return _resize(picture, (max(short, int(height * scale)), max(short, int(width * scale))))
 
 
 def _resize(picture: Picture, size: tuple[int, int]) -> Tensor:
@@ -144,11 +149,9 @@ def _resize(picture: Picture, size: tuple[int, int]) -> Tensor:
     return F.interpolate(with_batch, size=size, mode="bilinear", antialias=True)[0]
 
 
-def _window(image: Tensor, size: int, down: float, right: float) -> Tensor:
-    """The square of ``size`` whose corner is at these fractions of the free play."""
-    play_y, play_x = image.shape[-2] - size, image.shape[-1] - size
-    top, left = int(down * (play_y + 1)), int(right * (play_x + 1))
-    return image[:, top : top + size, left : left + size]
+def _free_play(image: Tensor, size: int) -> tuple[int, int]:
+    """How far a square of ``size`` can move down and right."""
+    return image.shape[-2] - size, image.shape[-1] - size
 
 
 def normalise(images: Tensor) -> Tensor:
