@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +30,14 @@ def run(argv: Sequence[str]) -> int:
     """Carry out ``fghash evaluate ARGV``; the exit status."""
     given = _options().read(argv)
     _require_one_source(given)
-    from fghash.evaluation import RetrievalProtocol
+    from fghash.evaluation import RetrievalProtocol, write_json
 
     protocol = RetrievalProtocol(cutoffs=tuple(given.cutoffs))
     rows = _of_run(given.run, protocol) if given.run else [_of_files(given, protocol)]
     for row in rows:
         print("\n".join(f"{name:<30} {_shown(value)}" for name, value in row.items()), end="\n\n")
     if given.json:
-        _write_json(given.json, rows if len(rows) > 1 else rows[0])
+        write_json(given.json, {"records": rows} if len(rows) > 1 else rows[0])
     if any(row["map"] is None for row in rows):
         notice("no query has a relevant gallery item: nothing to score")
         return 2
@@ -56,6 +55,10 @@ def _options() -> Options:
     )  # fmt: skip
     options.add_argument("--json", type=Path, metavar="FILE", help="write the scores there")
     options.add_argument("--memory", metavar="SIZE", help="working memory, e.g. 2GB")
+    options.add_argument("--threads", type=at_least(1, "--threads"), metavar="N", help="cores (default: all)")
+    options.add_argument(
+        "--kernel", default="auto", help="auto, numba, numpy or torch; no score depends on it"
+    )
     return options
 
 
@@ -68,15 +71,16 @@ def _require_one_source(given: argparse.Namespace) -> None:
 
 
 def _of_files(given: argparse.Namespace, protocol: RetrievalProtocol) -> dict[str, Any]:
-    from fghash.codes import load_codes
-    from fghash.evaluation import evaluate, parse_memory
+    from fghash.evaluation import evaluate_files, parse_memory, report
 
-    (gallery, gallery_labels), (queries, query_labels) = load_codes(given.gallery), load_codes(given.queries)
     memory = None if given.memory is None else parse_memory(given.memory)
-    result = evaluate(
-        queries, gallery, query_labels, gallery_labels, protocol, memory=memory, progress=sys.stderr.isatty()
-    )
-    return {**result.scores, "protocol": protocol.name}
+    progress = sys.stderr.isatty()
+    return report(
+        evaluate_files(
+            given.gallery, given.queries, protocol,
+            memory=memory, progress=progress, threads=given.threads, kernel=given.kernel,
+        )
+    )  # fmt: skip
 
 
 def _of_run(folder: Path, protocol: RetrievalProtocol) -> list[dict[str, Any]]:
@@ -89,9 +93,3 @@ def _of_run(folder: Path, protocol: RetrievalProtocol) -> list[dict[str, Any]]:
 
 def _shown(value: Any) -> str:
     return "-" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _write_json(path: Path, content: Mapping[str, Any] | list[dict[str, Any]]) -> None:
-    from fghash.results.files import write_text
-
-    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -67,9 +67,9 @@ def _fit(request: Request) -> int:
     check_files(request)
     _check_writable(request)
     config = resolve(request)
-    from fghash import pipeline
+    from fghash.pipeline import fit  # imports torch, which the checks above did without
 
-    return pipeline.fit(config)
+    return fit(config)
 
 
 def _check_writable(request: Request) -> None:

@@ -36,6 +36,8 @@ class SettingsParser:
 
     sections: Sequence[Section]
     parser: ArgumentParser = field(init=False)
+    defaults: dict[str, Any] = field(init=False)  # every setting's default, nested
+    keys: list[str] = field(init=False)  # every setting's dotted key
 
     def __post_init__(self) -> None:
         self.parser = ArgumentParser(exit_on_error=False, add_help=False, usage="")
@@ -43,10 +45,8 @@ class SettingsParser:
             self.parser.add_class_arguments(
                 section.signature, section.key, skip=set(section.skip), fail_untyped=False, instantiate=False
             )
-
-    def defaults(self) -> dict[str, Any]:
-        """Every setting's default, nested."""
-        return dict(self.parser.get_defaults().as_dict())
+        defaults = self.parser.get_defaults()
+        self.defaults, self.keys = dict(defaults.as_dict()), list(defaults.keys())
 
     def parse(self, layers: Sequence[Layer]) -> dict[str, Any]:
         """Every setting of these sections, nested: the layers over the defaults.
@@ -62,10 +62,6 @@ class SettingsParser:
         except ArgumentError as error:
             raise InputError(self._one_line(str(error), own)) from None
 
-    def keys(self) -> list[str]:
-        """Every setting's dotted key."""
-        return list(self.parser.get_defaults().keys())
-
     def help(self) -> str:
         """One entry a setting: its flag, meaning, type and default."""
         return re.sub(r"(?m)^  --\w+ CONFIG .*\n", "", self.parser.format_help()).partition("\n\n")[2]
@@ -76,11 +72,11 @@ class SettingsParser:
 
     def _refuse_unknown(self, layer: Layer) -> None:
         for section in self.sections:
-            for key in _unknown(layer.values.get(section.key, {}), self.keys(), section.key):
-                raise InputError(f"{layer.label(key)}: {_unknown_text(key, section, self.keys())}")
+            for key in _unknown(layer.values.get(section.key, {}), self.keys, section.key):
+                raise InputError(f"{layer.label(key)}: {_unknown_text(key, section, self.keys)}")
 
     def _one_line(self, text: str, layers: Sequence[Layer]) -> str:
-        key = next((key for key in self.keys() if _names(text, key)), None)
+        key = next((key for key in self.keys if _names(text, key)), None)
         if key is None:
             return " ".join(text.split())
         owner = next(section.owner for section in self.sections if key.startswith(f"{section.key}."))

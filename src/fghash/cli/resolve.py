@@ -140,7 +140,7 @@ def resolve(request: Request) -> RunConfig:
     values = light.parse(request.everything)  # before the next line, which imports torch
     heavy = SettingsParser(heavy_sections(request.method, request.data))
     values |= heavy.parse([_nameless(layer) for layer in request.everything])
-    defaults = {**light.defaults(), **heavy.defaults()}
+    defaults = {**light.defaults, **heavy.defaults}
     asked, unvaried = _assemble(request, values), _unvaried(request, defaults)
     told = merge(request.everything)["trainer"]
     trainer = _canonical(asked.trainer, told, defaults["trainer"])

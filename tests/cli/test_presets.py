@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from fghash.errors import InputError
+from fghash.methods import METHODS
+from fghash.presets import preset_names, read_preset
+
+SECTIONS = {"method", "optim", "batch_size", "trainer", "data"}
+OURS = sorted(name for name, info in METHODS.items() if info.target.startswith("fghash.methods."))
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_our_methods_have_both(method: str) -> None:
+    assert preset_names(method) == ("default", "faithful")
+    for preset in preset_names(method):
+        assert set(read_preset(method, preset)) <= SECTIONS
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_each_value_tells_its_origin(method: str) -> None:
+    for preset in preset_names(method):
+        text = (resources.files("fghash.presets") / method / f"{preset}.yaml").read_text()
+        for line in text.splitlines():
+            if re.match(r"\s*\w+: *[^ #]", line):
+                assert re.search(r" # .*\w", line), f"{method}/{preset}: no origin in {line!r}"
+
+
+def test_a_method_without_files_has_an_empty_default() -> None:
+    assert preset_names("somebody_elses") == ("default",)
+    assert read_preset("somebody_elses") == {}
+
+
+def test_an_unknown_preset() -> None:
+    with pytest.raises(
+        InputError, match=r"--preset: .*'fathful' \(known: default, faithful\), did you mean 'faithful'"
+    ):
+        read_preset("hashnet", "fathful")
