@@ -1,0 +1,162 @@
+"""`fghash fit` from the command line to the leaderboard, on the embedded data set, small."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from fghash.cli import main
+from fghash.methods import METHODS
+
+SMALL = [
+    "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8", "--data.query_images", "3",
+    "--data.image_size", "32", "--backbone", "test_resnet", "--batch_size", "8", "--data.sampler", "shuffle",
+    "--gpus", "0", "--trainer.enable_progress_bar", "false", "--optim.lr", "0.01",
+]  # fmt: skip
+
+
+def fit(runs, *more, method="hashnet", epochs=2, bits=16):
+    words = ["fit", "--method", method, "--bits", str(bits), "--runs", str(runs), "--trainer.max_epochs", str(epochs)]
+    return main([*words, *SMALL, *more])
+
+
+def codes(runs):
+    """Every array of every file of codes below a runs folder, by its place in its run."""
+    found = {}
+    for path in sorted(runs.glob("*/*/*/*/codes/*/*.npz")):
+        with np.load(path) as arrays:
+            found |= {(path.parent.name, path.name, key): arrays[key] for key in arrays.files}
+    return found
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def rows(runs):
+    with (runs / "leaderboard.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nothing interrupted."""
+    runs = tmp_path_factory.mktemp("straight") / "runs"
+    assert fit(runs, epochs=4) == 0
+    return runs
+
+
+def test_a_run_ends_in_a_leaderboard_row(straight):
+    (row,) = rows(straight)
+    assert list(row)[:8] == ["data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std"]
+    assert (row["data"], row["method"], row["bits"], row["seeds"], row["map_std"]) == ("synthetic", "hashnet", "16", "1", "")
+    assert 0 < float(row["map"]) <= 1
+    assert float(row["map_worst_ties"]) <= float(row["map"]) <= float(row["map_best_ties"])
+    assert row["map_real"]
+    assert row["map_within_family"]
+
+
+def test_the_same_seed_gives_the_same_codes_and_another_seed_joins_the_row(straight, tmp_path):
+    runs = tmp_path / "runs"
+    assert fit(runs, epochs=4) == 0
+    assert same(codes(runs), codes(straight))
+    assert fit(runs, "--seed", "1", epochs=4) == 0
+    (row,) = rows(runs)
+    assert row["seeds"] == "2"
+    assert row["map_std"]
+
+
+def test_the_printed_config_alone_reproduces_the_run(straight, tmp_path, capsys):
+    capsys.readouterr()
+    assert fit(tmp_path / "runs", "--print_config", epochs=4) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    assert main(["fit", "--config", str(tmp_path / "printed.yaml")]) == 0
+    assert same(codes(tmp_path / "runs"), codes(straight))
+    (stored,) = (tmp_path / "runs").glob("*/*/*/*/config.yaml")
+    assert yaml.safe_load(stored.read_text()) == yaml.safe_load(printed)
+
+
+def test_a_finished_run_is_skipped_unless_forced(straight, capsys):
+    before = {path: path.stat().st_mtime_ns for path in straight.glob("*/*/*/*/codes/*/*.npz")}
+    assert fit(straight, epochs=4) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert fit(straight, "--force", epochs=4) == 0
+    assert all(path.stat().st_mtime_ns > time_ for path, time_ in before.items())
+
+
+def test_a_new_cutoff_scores_the_stored_codes_without_training(straight, tmp_path):
+    (run,) = (path.parent for path in straight.glob("*/*/*/*/config.yaml"))
+    assert main(["evaluate", "--run", str(run), "--cutoffs", "3", "5"]) == 0
+    assert main(["leaderboard", "--runs", str(straight), "--out", str(tmp_path / "all.csv")]) == 0
+    with (tmp_path / "all.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert {row["map"] for row in table} == {table[0]["map"]}
+    assert len(table) == 2
+    assert sorted(bool(row["map_at_5"]) for row in table) == [False, True]
+
+
+def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    words = ["fit", "--method", "hashnet", "--bits", "16", "--runs", str(runs), "--trainer.max_epochs", "4", *SMALL]
+    code = f"import sys, torch; torch.set_num_threads({os.environ.get('OMP_NUM_THREADS', 0)} or torch.get_num_threads()); "
+    code += "from fghash.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not list(runs.glob("*/*/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if not (runs / "leaderboard.csv").exists():  # else it was quicker than the signal
+        assert main(["leaderboard", "--runs", str(runs), "--out", str(tmp_path / "none.csv")]) in (0, 2)
+        capsys.readouterr()
+        assert fit(runs, epochs=4) == 0
+        assert "resuming from" in capsys.readouterr().out
+    assert same(codes(runs), codes(straight))
+
+
+def test_validation_picks_the_checkpoint_and_the_row_says_so(tmp_path):
+    assert fit(tmp_path / "runs", "--data.validation", "0.25", epochs=2) == 0
+    (row,) = rows(tmp_path / "runs")
+    assert row["selection"] == "val"
+    assert "data.validation=0.25" in row["variant"]
+    assert int(row["n_gallery"]) == 72
+
+
+@pytest.mark.parametrize("preset", ["default", "faithful"])
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_runs_with_both_presets(method, preset, tmp_path):
+    assert fit(tmp_path / "runs", "--preset", preset, method=method, epochs=2) == 0
+    table = rows(tmp_path / "runs")
+    assert {row["method"] for row in table} == {method}
+    assert all(0 < float(row["map"]) <= 1 for row in table)
+    assert all(row["notes"] == METHODS[method].notes for row in table)
+
+
+def test_a_network_that_is_not_trained_is_scored_too(tmp_path):
+    assert fit(tmp_path / "runs", epochs=0) == 0
+    (row,) = rows(tmp_path / "runs")
+    assert "trainer.max_epochs=0" in row["variant"]
+
+
+def test_a_checkpoint_that_is_not_one_is_one_clear_line(straight, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    (run,) = (path.parent for path in straight.glob("*/*/*/*/config.yaml"))
+    broken = runs / run.relative_to(straight) / "checkpoints" / "last.ckpt"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("no checkpoint")
+    assert fit(runs, epochs=4) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "last.ckpt" in error
+    assert broken.read_text() == "no checkpoint"
