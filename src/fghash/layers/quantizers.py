@@ -93,7 +93,7 @@ def k_means(
 
 def _draw(available: int, wanted: int, generator: torch.Generator) -> Tensor:
     """Indices of ``wanted`` items, none twice before all were drawn once."""
-    rounds = -(-wanted // available)
+    rounds = max(1, -(-wanted // available))
     return torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:wanted]
 
 
