@@ -171,11 +171,11 @@ def test_readable_tables_keep_protocols_apart(tmp_path: Path) -> None:
 
 def test_the_printed_table_shows_the_scores_and_takes_no_markup(tmp_path: Path) -> None:
     store(tmp_path, make_record(map=0.4321, variant="[bold]x[/bold]"))
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     print_table(leaderboard(tmp_path), console)
     text = console.export_text()
     assert "0.4321" in text
-    assert "[bold]x[/bold]" in text
+    assert "1: [bold]x[/bold]" in text
     assert "fghash-1@1,10,100" in text
 
 
