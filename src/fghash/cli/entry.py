@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except InputError as error:
-        return _fail(_cause(error))
+        return _fail(_cause(str(error)))
     except BrokenPipeError:
         return _reader_left()
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else _cause(str(error)))
     except KeyboardInterrupt:
         return _interrupted(words)
     except SystemExit as stop:
@@ -88,10 +88,12 @@ def _help() -> str:
     return "\n".join([_HEAD, "", *commands, "", _FOOT])
 
 
-def _cause(error: InputError) -> str:
+def _cause(text: str) -> str:
     """The message alone: what came through a loading process has that process's traceback before it."""
-    text = str(error)
-    return text.rpartition("InputError: ")[2] if "Traceback (most recent call last)" in text else text
+    if "Traceback (most recent call last)" not in text:
+        return text
+    last = text.strip().splitlines()[-1]
+    return last.partition("Error: ")[2] or last
 
 
 def _fail(text: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fghash.cli.flags import read_flags
 from fghash.cli.layers import chosen, flag_layer, notice, read_config
 from fghash.cli.resolve import DATA, Request, check_files, choose, resolve
-from fghash.config import RunConfig, document
+from fghash.config import BackboneConfig, RunConfig, document
 from fghash.data import DATASETS
 from fghash.methods import METHODS
 from fghash.registry import look_up
@@ -21,8 +21,8 @@ interrupted run and skips a finished one.
 chosen by name, with its settings below the same word (--method.alpha 0.1), in any order:
   --method NAME        the hashing method (required; fghash list methods)
   --data NAME          the data set (default {DATA}; fghash list datasets); --data.root DIR where it lies
-  --backbone NAME      a timm model (default resnet18); --backbone.weights none|pretrained|FILE;
-                       --backbone.options.KEY VALUE for timm
+  --backbone NAME      a timm model (default {BackboneConfig.name}, small enough for a CPU);
+                       --backbone.weights none|pretrained|FILE; --backbone.options.KEY VALUE for timm
   --optim NAME         sgd, adam, adamw or rmsprop; --optim.lr, ...
   --tracking NAMES     wandb, tensorboard or both with a comma (default none); --tracking.project P
   --trainer.KEY VALUE  any argument of Lightning's Trainer, e.g. --trainer.max_epochs 100
