@@ -53,7 +53,7 @@ def test_other_budgets_are_refused_in_one_line(bits, words, message):
 
 def test_a_refusal_names_setting_value_and_what_is_allowed():
     require(True, "kappa", 3, "1 to 8")
-    with pytest.raises(InputError, match="method.kappa: got 9, allowed are 1 to 8"):
+    with pytest.raises(InputError, match=r"method\.kappa: got 9, allowed are 1 to 8"):
         require(False, "kappa", 9, "1 to 8")
 
 
