@@ -64,7 +64,7 @@ def train(method, data, epochs, *, checkpoint=None, callbacks=(), folder=None, *
     data.train_order = method.train_sampler(data.train_labels)
     trainer = pl.Trainer(
         **{"accelerator": "cpu", "devices": 1, **trainer}, max_epochs=epochs, logger=False,
-        callbacks=list(callbacks), enable_checkpointing=bool(callbacks), enable_progress_bar=False,
+        callbacks=list(callbacks), enable_checkpointing=folder is not None, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint)

@@ -141,11 +141,11 @@ def test_bits_are_split_in_half_unless_told():
     ("bits", "settings"), [(0, {}), (-8, {}), (1, {}), (8, {"vertical_bits": 8}), (8, {"vertical_bits": 0})]
 )
 def test_lengths_that_leave_a_branch_empty_are_refused(bits, settings):
-    with pytest.raises(InputError, match=rf"bits: .*{bits}"):
+    with pytest.raises(InputError, match=str(bits)):
         FPH.allows_bits(bits, **settings)
 
 
 @pytest.mark.parametrize("settings", [{"fusion": "max"}, {"branches": "vertical"}])
 def test_a_level_loss_needs_levels(settings):
-    with pytest.raises(InputError, match="method.level_weight: got 1.0"):
+    with pytest.raises(InputError, match=r"method\.level_weight: got 1\.0"):
         tiny_method(FPH, level_weight=1.0, **settings)

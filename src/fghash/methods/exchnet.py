@@ -315,10 +315,10 @@ class ExchNet(HashingMethod):
         """
         sums = torch.zeros_like(self.anchors, dtype=torch.float64)
         counts = sums.new_zeros(len(sums))
-        strategy = self.trainer.strategy
-        with evaluating(self), self.trainer.precision_plugin.forward_context():
+        strategy, precision = self.trainer.strategy, self.trainer.precision_plugin
+        with evaluating(self), precision.forward_context():
             for batch in self.trainer.datamodule.train_eval_dataloader():  # type: ignore[attr-defined]
-                images, labels, _ = strategy.batch_to_device(batch, self.device)
+                images, labels, _ = precision.convert_input(strategy.batch_to_device(batch, self.device))
                 maps, _ = self.head(self.backbone.forward_until(3, images))
                 item, label = members(labels)
                 sums.index_add_(0, label, maps.mean(dim=(3, 4)).double()[item])
