@@ -16,7 +16,9 @@ NETWORKS = ["test_resnet", "mobilenetv2_050", "convnext_atto", "test_efficientne
 def test_levels_have_their_strides_and_channels(name):
     backbone = Backbone(BackboneConfig(name)).eval()
     maps = backbone(torch.rand(1, 3, 64, 64))
-    assert [tuple(m.shape) for m in maps] == [(1, c, 64 // s, 64 // s) for c, s in zip(backbone.channels, (4, 8, 16, 32), strict=True)]
+    assert [tuple(m.shape) for m in maps] == [
+        (1, c, 64 // s, 64 // s) for c, s in zip(backbone.channels, (4, 8, 16, 32), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", NETWORKS[:3])
@@ -27,12 +29,20 @@ def test_a_file_of_weights_gives_timms_own_maps_and_copied_stages_are_bitwise_eq
     backbone = Backbone(BackboneConfig(name, str(tmp_path / "weights.safetensors"))).eval()
     images = torch.rand(2, 3, 64, 64)
     reference = timm.create_model(name, features_only=True)
-    reference.load_state_dict({_opened(k, reference): v for k, v in full.state_dict().items() if _opened(k, reference) in reference.state_dict()})
+    reference.load_state_dict(
+        {
+            _opened(k, reference): v
+            for k, v in full.state_dict().items()
+            if _opened(k, reference) in reference.state_dict()
+        }
+    )
     with torch.no_grad():
         expected = reference.eval()(images)[-4:]
         maps = backbone(images)
         copied = backbone.copy_stage(4).eval()(maps[2])
-    assert all(torch.linalg.norm(a - b) <= 1e-4 * torch.linalg.norm(b) for a, b in zip(maps, expected, strict=True))
+    assert all(
+        torch.linalg.norm(a - b) <= 1e-4 * torch.linalg.norm(b) for a, b in zip(maps, expected, strict=True)
+    )
     assert torch.equal(copied, maps[3])
 
 
@@ -75,7 +85,10 @@ def test_the_hash_of_weights_follows_content_not_path(tmp_path):
     state = timm.create_model("test_resnet").state_dict()
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.pth")
-    hashes = [Backbone(BackboneConfig("test_resnet", str(tmp_path / name))).weights_hash for name in ("a.safetensors", "b.pth")]
+    hashes = [
+        Backbone(BackboneConfig("test_resnet", str(tmp_path / name))).weights_hash
+        for name in ("a.safetensors", "b.pth")
+    ]
     assert hashes[0] == hashes[1] != "none"
     assert Backbone(BackboneConfig("test_resnet")).weights_hash == "none"
 
@@ -90,7 +103,7 @@ def test_the_hash_of_weights_follows_content_not_path(tmp_path):
     ],
 )
 def test_what_cannot_be_had_is_one_clear_line(config, words):
-    with pytest.raises(InputError, match=".*") as caught:
+    with pytest.raises(InputError, match="backbone") as caught:
         Backbone(config)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

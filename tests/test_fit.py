@@ -15,14 +15,24 @@ from fghash.cli import main
 from fghash.methods import METHODS
 
 SMALL = [
-    "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8", "--data.query_images", "3",
-    "--data.image_size", "32", "--backbone", "test_resnet", "--batch_size", "8", "--data.sampler", "shuffle",
-    "--gpus", "0", "--trainer.enable_progress_bar", "false", "--optim.lr", "0.01",
+    "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8",
+    "--data.query_images", "3", "--data.image_size", "32", "--data.sampler", "shuffle",
+    "--backbone", "test_resnet", "--batch_size", "8", "--gpus", "0", "--trainer.enable_progress_bar", "false", "--optim.lr", "0.01",
 ]  # fmt: skip
 
 
 def fit(runs, *more, method="hashnet", epochs=2, bits=16):
-    words = ["fit", "--method", method, "--bits", str(bits), "--runs", str(runs), "--trainer.max_epochs", str(epochs)]
+    words = [
+        "fit",
+        "--method",
+        method,
+        "--bits",
+        str(bits),
+        "--runs",
+        str(runs),
+        "--trainer.max_epochs",
+        str(epochs),
+    ]
     return main([*words, *SMALL, *more])
 
 
@@ -55,7 +65,13 @@ def straight(tmp_path_factory):
 def test_a_run_ends_in_a_leaderboard_row(straight):
     (row,) = rows(straight)
     assert list(row)[:8] == ["data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std"]
-    assert (row["data"], row["method"], row["bits"], row["seeds"], row["map_std"]) == ("synthetic", "hashnet", "16", "1", "")
+    assert (row["data"], row["method"], row["bits"], row["seeds"], row["map_std"]) == (
+        "synthetic",
+        "hashnet",
+        "16",
+        "1",
+        "",
+    )
     assert 0 < float(row["map"]) <= 1
     assert float(row["map_worst_ties"]) <= float(row["map"]) <= float(row["map_best_ties"])
     assert row["map_real"]
@@ -105,8 +121,20 @@ def test_a_new_cutoff_scores_the_stored_codes_without_training(straight, tmp_pat
 
 def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight, tmp_path, capsys):
     runs = tmp_path / "runs"
-    words = ["fit", "--method", "hashnet", "--bits", "16", "--runs", str(runs), "--trainer.max_epochs", "4", *SMALL]
-    code = f"import sys, torch; torch.set_num_threads({os.environ.get('OMP_NUM_THREADS', 0)} or torch.get_num_threads()); "
+    words = [
+        "fit",
+        "--method",
+        "hashnet",
+        "--bits",
+        "16",
+        "--runs",
+        str(runs),
+        "--trainer.max_epochs",
+        "4",
+        *SMALL,
+    ]
+    threads = os.environ.get("OMP_NUM_THREADS", "0")
+    code = f"import sys, torch; torch.set_num_threads({threads} or torch.get_num_threads()); "
     code += "from fghash.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
     try:
@@ -123,6 +151,12 @@ def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight,
         assert fit(runs, epochs=4) == 0
         assert "resuming from" in capsys.readouterr().out
     assert same(codes(runs), codes(straight))
+
+
+def test_other_cutoffs_of_a_finished_run_need_no_training(straight, capsys):
+    assert fit(straight, "--cutoffs", "2", epochs=4) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert any(row.get("map_at_2") for row in rows(straight))
 
 
 def test_validation_picks_the_checkpoint_and_the_row_says_so(tmp_path):

@@ -15,7 +15,12 @@ SCRIPT = Path(__file__).parent / "two_processes.py"
 
 def run(folder, n_processes):
     folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(SCRIPT.parent),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     started = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(folder), str(rank), str(n_processes)],

@@ -1,7 +1,7 @@
 """One process of a training on one or two: run by test_two_processes.py, never collected.
 
-Writes, for every registered method, the codes of both splits, their score, and the loss and the gradients of one
-training step in float64 on the same global batch. Batch statistics are those of evaluation.
+Writes, for every registered method, the codes of both splits, their score, and the loss and the gradients of
+one training step in float64 on the same global batch. Batch statistics are those of evaluation.
 """
 
 from __future__ import annotations
@@ -51,8 +51,15 @@ def one_step(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]
     data = tiny_data()
     method = tiny_method(name, data)
     data.train_order = method.train_sampler(data.train_labels)
-    settings = {"max_epochs": 1, "limit_train_batches": 1, "precision": "64-true", "enable_progress_bar": False}
-    trainer = build_trainer(folder / name, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False)
+    settings = {
+        "max_epochs": 1,
+        "limit_train_batches": 1,
+        "precision": "64-true",
+        "enable_progress_bar": False,
+    }
+    trainer = build_trainer(
+        folder / name, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False
+    )
     watch = Watch()
     trainer.callbacks = [FrozenStatistics(), Reseed(0), watch]
     trainer.fit(method, datamodule=data)
@@ -64,11 +71,20 @@ def codes(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]:
     data = tiny_data()
     method = tiny_method(name, data)
     trainer = build_trainer(
-        folder / name, Devices("cpu", n_processes), {"enable_progress_bar": False}, seed=0, loggers=[], validates=False
+        folder / name,
+        Devices("cpu", n_processes),
+        {"enable_progress_bar": False},
+        seed=0,
+        loggers=[],
+        validates=False,
     )
     queries, gallery = encode(trainer, method, data)
     scores = evaluate(queries.codes, gallery.codes, queries.labels, gallery.labels).scores
-    arrays = {f"{part}_{k}": v for part, split in (("q", queries), ("g", gallery)) for k, v in vars(split.codes).items()}
+    arrays = {
+        f"{part}_{k}": v
+        for part, split in (("q", queries), ("g", gallery))
+        for k, v in vars(split.codes).items()
+    }
     kept = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray)}
     return {**kept, "map": np.array(scores["map"]), "labels": gallery.labels}
 

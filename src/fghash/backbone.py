@@ -1,6 +1,7 @@
 """Backbone: images in, feature maps of four levels out (the only importer of timm).
 
-Level l = 1..4 has stride 2^(l+1), so level 4 of a ResNet is its last stage. The network is cut into four consecutive
+Level l = 1..4 has stride 2^(l+1), so level 4 of a ResNet is its last stage. The network is cut into four
+consecutive
 stages at timm's own feature points; a network that cannot be cut so that the maps stay the same is refused.
 """
 
@@ -29,8 +30,8 @@ STRIDES = (4, 8, 16, 32)
 class Backbone(nn.Module):
     """A timm network as four stages.
 
-    ``channels`` and ``strides`` are those of levels 1 to 4. ``weights_hash`` names the starting weights by content
-    (``none`` for random ones), so that a run is known by what it started from and not by a path.
+    ``channels`` and ``strides`` are those of levels 1 to 4. ``weights_hash`` names the starting weights by
+    content (``none`` for random ones), so that a run is known by what it started from and not by a path.
 
     Raises:
         InputError: unknown network or option, no maps at strides 4, 8, 16, 32, or weights that do not fit.
@@ -61,7 +62,9 @@ class Backbone(nn.Module):
         return self._maps(images, level)[level - 1]
 
     def copy_stage(self, level: int) -> nn.Module:
-        """An independent deep copy of one stage, weights included: map of level - 1 in, map of ``level`` out."""
+        """An independent deep copy of one stage, weights included: map of level - 1 in, map of ``level``
+        out.
+        """
         return copy.deepcopy(self.stages[level - 1])
 
     @contextmanager
@@ -78,7 +81,9 @@ class Backbone(nn.Module):
             self._remembered, self._remembered_for = [], None
 
     def train(self, mode: bool = True) -> Backbone:
-        """Training mode; with ``freeze_batchnorm`` the batch statistics stay those of the starting weights."""
+        """Training mode; with ``freeze_batchnorm`` the batch statistics stay those of the starting
+        weights.
+        """
         super().train(mode)
         if self.config.freeze_batchnorm:
             for module in self.modules():
@@ -101,10 +106,15 @@ class Backbone(nn.Module):
 def _create(config: BackboneConfig) -> nn.Module:
     """timm's feature network of that name."""
     if not timm.is_model(config.name):
-        raise InputError(f"backbone: unknown network '{config.name}' (any timm model){nearest(config.name, timm.list_models())}")
+        raise InputError(
+            f"backbone: unknown network '{config.name}' (any timm model)"
+            + nearest(config.name, timm.list_models())
+        )
     pretrained = config.weights == "pretrained"
     try:
-        return timm.create_model(config.name, features_only=True, pretrained=pretrained, **dict(config.options))
+        return timm.create_model(
+            config.name, features_only=True, pretrained=pretrained, **dict(config.options)
+        )
     except Exception as error:
         raise InputError(_creation_problem(config, error)) from error
 
@@ -124,7 +134,9 @@ def _cut(network: nn.Module, name: str) -> tuple[nn.ModuleList, tuple[int, ...]]
     info: Any = network.feature_info
     strides = list(info.reduction())
     if not set(STRIDES) <= set(strides):
-        raise InputError(f"backbone: '{name}' has maps at strides {strides}, strides {list(STRIDES)} are needed")
+        raise InputError(
+            f"backbone: '{name}' has maps at strides {strides}, strides {list(STRIDES)} are needed"
+        )
     points = [strides.index(stride) for stride in STRIDES]
     ends = [info.module_name()[point].replace(".", "_") for point in points]
     channels = tuple(int(info.channels()[point]) for point in points)
@@ -146,7 +158,11 @@ def _pieces(network: nn.Module, ends: list[str]) -> list[tuple[str, nn.Module]]:
     """The network's parts in order of execution; a container that holds a cutting point is opened."""
     pieces: list[tuple[str, nn.Module]] = []
     for name, module in network.named_children():
-        if name not in ends and isinstance(module, nn.Sequential) and any(end.startswith(f"{name}_") for end in ends):
+        if (
+            name not in ends
+            and isinstance(module, nn.Sequential)
+            and any(end.startswith(f"{name}_") for end in ends)
+        ):
             pieces += [(f"{name}_{inner}", part) for inner, part in module.named_children()]
         else:
             pieces.append((name, module))
@@ -169,14 +185,20 @@ def _check_cut(
             x = stage(x)
             same = same and x.shape == map_.shape and x.shape[1] == c and torch.equal(x, map_)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(f"backbone: '{name}' does not run on images of any size: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"backbone: '{name}' does not run on images of any size: {str(error).splitlines()[0]}"
+        ) from error
     network.train(training)
     if not same:
-        raise InputError(f"backbone: '{name}' is not a plain sequence of stages, its maps cannot be taken level by level")
+        raise InputError(
+            f"backbone: '{name}' is not a plain sequence of stages, its maps cannot be taken level by level"
+        )
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
-    """Fill the network from a file with timm's (or torchvision's, where they agree) names; extra heads are left."""
+    """Fill the network from a file with timm's (or torchvision's, where they agree) names; extra heads are
+    left.
+    """
     state = {_own_name(key, network): value for key, value in read_weights(path, "backbone.weights").items()}
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
@@ -187,8 +209,13 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     ]
     if missing or wrong:
         listed = "; ".join([*wrong[:5], *(f"{key} is missing" for key in missing[:5])])
-        raise InputError(f"backbone.weights: {path} does not fit: {len(wrong)} wrong shapes, {len(missing)} missing: {listed}")
-    network.load_state_dict({key: state[key].to(value.dtype) for key, value in own.items() if key in state}, strict=False)
+        raise InputError(
+            f"backbone.weights: {path} does not fit: "
+            f"{len(wrong)} wrong shapes, {len(missing)} missing: {listed}"
+        )
+    network.load_state_dict(
+        {key: state[key].to(value.dtype) for key, value in own.items() if key in state}, strict=False
+    )
 
 
 def _own_name(key: str, network: nn.Module) -> str:
@@ -205,7 +232,9 @@ def read_weights(path: Path, argument: str) -> Mapping[str, Tensor]:
         InputError: no such file, or not a file of tensors (pickled code is refused, never run).
     """
     if not path.is_file():
-        raise InputError(f"{argument}: no such file: {path} (allowed: none, pretrained, a .safetensors or .pth file)")
+        raise InputError(
+            f"{argument}: no such file: {path} (allowed: none, pretrained, a .safetensors or .pth file)"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -20,7 +20,7 @@ class BackboneConfig:
         freeze_batchnorm: keep the batch statistics of the starting weights during training.
     """
 
-    name: str = "resnet18"
+    name: str = "test_resnet"
     weights: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
     freeze_batchnorm: bool = False

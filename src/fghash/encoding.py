@@ -17,20 +17,26 @@ from fghash.methods.base import Encoded, HashingMethod
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """A split in dataset order: its codes, labels (n,) or (n, classes), and real embeddings where the method has them."""
+    """A split in dataset order: its codes, labels (n,) or (n, classes), and real embeddings where the method
+    has them.
+    """
 
     codes: Codes
     labels: np.ndarray
     embedding: RealCodes | None
 
 
-def encode(trainer: pl.Trainer, method: HashingMethod, data: RetrievalDataModule) -> tuple[EncodedSplit, EncodedSplit]:
+def encode(
+    trainer: pl.Trainer, method: HashingMethod, data: RetrievalDataModule
+) -> tuple[EncodedSplit, EncodedSplit]:
     """Queries and gallery of the test protocol, through the network, on all of the trainer's processes.
 
     Raises:
         RuntimeError: an item is missing or was encoded twice.
     """
-    predictions: Any = trainer.predict(method, dataloaders=[data.query_dataloader(), data.gallery_dataloader()])
+    predictions: Any = trainer.predict(
+        method, dataloaders=[data.query_dataloader(), data.gallery_dataloader()]
+    )
     queries, gallery = (assemble(everyones(parts)) for parts in predictions)
     return queries, gallery
 
@@ -53,7 +59,9 @@ def assemble(parts: Sequence[Encoded]) -> EncodedSplit:
     index = np.concatenate([part.index for part in parts])
     order = np.argsort(index, kind="stable")
     if not np.array_equal(index[order], np.arange(len(index))):
-        raise RuntimeError(f"encoding: {len(index)} items encoded, positions repeated or missing: {_first_gap(index[order])}")
+        raise RuntimeError(
+            f"encoding: {len(index)} items encoded, positions repeated or missing: {_first_gap(index[order])}"
+        )
     embeddings = [part.embedding for part in parts if part.embedding is not None]
     return EncodedSplit(
         codes=concatenate([part.codes for part in parts]).take(order),

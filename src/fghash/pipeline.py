@@ -38,6 +38,7 @@ from fghash.results import (
     run_id,
     write_leaderboard,
 )
+from fghash.results.rescore import rescore
 from fghash.training.callbacks import BEST, LAST
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.tracking import build_loggers, log_config, log_scores
@@ -68,13 +69,25 @@ def fit(config: RunConfig) -> int:
     devices = choose_devices(config.gpus)
     run = prepare(config)
     require_writable(config.runs)
-    if run.folder.is_finished(run.protocol.name) and not config.force and _first():
-        _say(f"finished before: {run.folder.path} (--force trains again)")
-        return _show(config.runs, run.folder, run.protocol)
+    if run.folder.records() and not config.force:
+        return _show_finished(run)
     with run.folder.lock() if _first() else nullcontext():
-        _say(f"{config.method.name} on {config.data.name} ({run.data.description}), {config.bits} bits, on {devices}")
+        _say(
+            f"{config.method.name} on {config.data.name} ({run.data.description}), "
+            f"{config.bits} bits, on {devices}"
+        )
         _train_and_store(run, devices)
     return _show(config.runs, run.folder, run.protocol) if _first() else 0
+
+
+def _show_finished(run: Run) -> int:
+    """What an earlier run with these settings gave; under new cutoffs its codes are scored again."""
+    if not _first():
+        return 0
+    _say(f"finished before: {run.folder.path} (--force trains again)")
+    if not run.folder.is_finished(run.protocol.name):
+        rescore(run.folder.path, run.protocol)
+    return _show(run.config.runs, run.folder, run.protocol)
 
 
 def prepare(config: RunConfig) -> Run:
@@ -119,8 +132,14 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     if not trainer.is_global_zero:
         return  # the first process scores, after the others have left
     encoded = time.time()
+    run.folder.withdraw()  # scores of an earlier training (--force) would not be of these codes
     records = list(_score(run, queries, gallery))
-    _keep(run, records, trainer, {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded})
+    _keep(
+        run,
+        records,
+        trainer,
+        {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded},
+    )
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
 
 
@@ -128,7 +147,7 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     """Train from the last checkpoint if a killed run left one; end with the weights that are to be scored."""
     run.data.train_order = run.method.train_sampler(run.data.train_labels)
     last = run.folder.checkpoints / LAST
-    resumes = last.is_file() and not run.folder.is_finished(run.protocol.name)
+    resumes = last.is_file() and not run.folder.records()
     if resumes:
         _say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
     trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
@@ -139,7 +158,9 @@ def train(trainer: pl.Trainer, run: Run) -> None:
 
 
 def _score(run: Run, queries: EncodedSplit, gallery: EncodedSplit) -> Iterator[Record]:
-    """A record for each code length and each kind of gallery codes; codes and tie groups are stored on the way."""
+    """A record for each code length and each kind of gallery codes; codes and tie groups are stored on the
+    way.
+    """
     real = _real_scores(run, queries, gallery)
     for kind, codes in _galleries(run, gallery):
         for bits in run.method.code_lengths():
@@ -160,7 +181,7 @@ def _galleries(run: Run, gallery: EncodedSplit) -> Iterator[tuple[str, Codes]]:
     if learned is None:
         return
     if not run.data.gallery_is_train:
-        _say("no row for learned codes: the gallery is not exactly the training items (they exist for those only)")
+        _say("no row for learned codes: they exist for the training items, and the gallery is not those")
         return
     yield "learned", learned
 
@@ -182,7 +203,9 @@ def _real_scores(run: Run, queries: EncodedSplit, gallery: EncodedSplit) -> dict
 def _within_families(
     run: Run, queries: Codes, gallery: Codes, query_labels: np.ndarray, gallery_labels: np.ndarray
 ) -> dict[str, Any]:
-    """``map_within_family``: each query against the gallery items of its class's family only (fine detail alone)."""
+    """``map_within_family``: each query against the gallery items of its class's family only (fine detail
+    alone).
+    """
     families = run.data.families
     if families is None or query_labels.ndim != 1:
         return {}
@@ -191,7 +214,13 @@ def _within_families(
         asked = np.flatnonzero(families[query_labels] == family)
         stored = np.flatnonzero(families[gallery_labels] == family)
         if len(asked) and len(stored):
-            part = evaluate(queries.take(asked), gallery.take(stored), query_labels[asked], gallery_labels[stored], run.protocol)
+            part = evaluate(
+                queries.take(asked),
+                gallery.take(stored),
+                query_labels[asked],
+                gallery_labels[stored],
+                run.protocol,
+            )
             counted = int(part.scores["n_queries"] or 0) - int(part.scores["n_queries_without_relevant"] or 0)
             parts.append((float(part.scores["map"] or 0.0), counted))
     total = sum(count for _, count in parts)
@@ -245,7 +274,7 @@ def _show(runs: Path, folder: RunFolder, protocol: RetrievalProtocol) -> int:
 
 
 def _first() -> bool:
-    return rank_zero_only.rank in (None, 0)
+    return getattr(rank_zero_only, "rank", 0) in (None, 0)
 
 
 def _say(text: str) -> None:

@@ -26,8 +26,7 @@ def batch(data):
 def allowed(name, bits):
     try:
         METHODS[name].load().allows_bits(bits)
-    except InputError as error:
-        assert str(bits) in str(error)
+    except InputError:
         return False
     return True
 
@@ -43,7 +42,8 @@ def test_the_registry_says_what_a_method_is(name):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_impossible_lengths_are_refused(name):
     for bits in (0, -8):
-        assert not allowed(name, bits)
+        with pytest.raises(InputError, match=str(bits)):
+            METHODS[name].load().allows_bits(bits)
 
 
 @pytest.mark.parametrize(("name", "bits"), CASES)

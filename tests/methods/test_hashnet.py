@@ -39,7 +39,10 @@ def test_loss_equals_the_loop(pairs, class_num, kind):
     similar = (labels[:, None] == labels[None]).tolist()
     if kind == "multi-hot":
         labels = torch.randint(0, 2, (9, 4), generator=generator)
-        similar = [[any(a and b for a, b in zip(x, y, strict=True)) for y in labels.tolist()] for x in labels.tolist()]
+        similar = [
+            [any(a and b for a, b in zip(x, y, strict=True)) for y in labels.tolist()]
+            for x in labels.tolist()
+        ]
     expected = loop_loss(g.tolist(), similar, 0.3, pairs, class_num)
     found = pairwise_loss(g, labels, 0.3, pairs=pairs, class_num=class_num)
     assert float(found) == pytest.approx(expected, rel=1e-5)
@@ -57,7 +60,9 @@ def test_a_batch_without_one_kind_of_pair_is_finite_and_has_a_gradient(labels, c
 
 
 def test_self_pairs_do_not_count():
-    """With all-different labels there is no similar pair, so moving an item along itself is never rewarded."""
+    """With all-different labels there is no similar pair, so moving an item along itself is never
+    rewarded.
+    """
     g = torch.eye(3) * 5
     assert float(pairwise_loss(g, torch.arange(3), 1.0)) == pytest.approx(math.log(2), rel=1e-6)
 
@@ -94,7 +99,9 @@ def test_codes_are_the_signs_of_z_and_the_embedding_is_tanh(method):
 
 
 def test_zero_is_a_one_bit_never_a_third_symbol():
-    assert BinaryCodes.from_signs(torch.tensor([[0.0, -0.0, -1.0, 1.0]])).bits.tolist() == [[True, True, False, True]]
+    assert BinaryCodes.from_signs(torch.tensor([[0.0, -0.0, -1.0, 1.0]])).bits.tolist() == [
+        [True, True, False, True]
+    ]
 
 
 def test_the_loss_of_a_batch_uses_beta(method):

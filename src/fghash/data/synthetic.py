@@ -57,7 +57,7 @@ class Synthetic(RetrievalDataModule):
         *,
         families: int = 5,
         classes_per_family: int = 4,
-        train_images: int = 80,
+        train_images: int = 50,
         query_images: int = 20,
         image_size: int = 64,
         batch_size: int = 64,

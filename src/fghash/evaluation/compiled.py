@@ -6,23 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import types
-from numba.extending import intrinsic
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile at first use; keep the result on disk if any folder is writable."""
+    """Compile at first use; keep the result on disk if any folder is writable.
+
+    What is kept is renewed when the function's own file changes: all that a kernel calls is in its file.
+    """
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no writable folder at all: compile anew in every process
         return numba.njit(nogil=True)(function)
-
-
-@intrinsic  # type: ignore[misc]
-def popcount(context, word):  # type: ignore[no-untyped-def]
-    """Number of ones of an unsigned 64-bit word, by the processor's instruction."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate

@@ -40,20 +40,22 @@ def evaluate(
     progress: bool = False,
     threads: int | None = None,
     kernel: str = "auto",
+    device: str | None = None,
 ) -> Evaluation:
     """Score the ranking of ``gallery`` for each of ``queries``.
 
     Queries are of the gallery's kind and length, or RealCodes against QuantizedCodes. Labels are (n,)
     integers or (n, classes) multi-hot, and an item is relevant if it shares a label. ``memory``: bytes of
     working arrays, about (default 256 MB). ``threads``: default all cores of this process. ``kernel``:
-    ``numba``, ``numpy``, ``torch`` or ``auto``; the scores do not depend on any of these.
+    ``numba``, ``numpy``, ``torch`` or ``auto``. ``device``: where torch counts (``cuda``). The scores do not
+    depend on any of these.
 
     Raises:
         InputError: no items, codes or labels that do not fit one another, or values that are no codes or
         labels.
     """
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
-    work = Work.of(memory=memory, progress=progress, threads=threads, kernel=kernel)
+    work = Work.of(memory=memory, progress=progress, threads=threads, kernel=kernel, device=device)
     groups = _groups(queries, gallery, relevance, work)
     protocol = protocol or RetrievalProtocol()
     return Evaluation(scores_from_groups(groups, protocol), groups, protocol)

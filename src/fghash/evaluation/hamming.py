@@ -1,4 +1,8 @@
-"""Tie groups of binary codes: count distances, sort nothing."""
+"""Tie groups of binary codes: count distances, sort nothing.
+
+A kernel is a module with ``prepare(gallery_words, bits, work)``, which gives a function that fills the
+histograms (queries, bits + 1) of all and of the relevant items for some queries. All give the same counts.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,7 @@ from fghash.evaluation.ranking import TieGroups, groups_of_histograms, join_grou
 from fghash.evaluation.relevance import Relevance, Runs
 from fghash.evaluation.work import Work
 
-Kernel = Callable[[np.ndarray, np.ndarray, Runs, np.ndarray, np.ndarray], None]
-_MOST_QUERIES = 256
+Counter = Callable[[np.ndarray, Runs, np.ndarray, np.ndarray], None]
 
 
 def hamming_groups(queries: BinaryCodes, gallery: BinaryCodes, relevance: Relevance, work: Work) -> TieGroups:
@@ -25,35 +28,40 @@ def hamming_groups(queries: BinaryCodes, gallery: BinaryCodes, relevance: Releva
     bits = gallery.bits_per_item
     if queries.bits_per_item != bits:
         raise InputError(f"bits: queries have {queries.bits_per_item}, the gallery {bits}, expected the same")
-    count = _kernel(work.kernel)
-    query_words, gallery_words = queries.words(), gallery.words()[relevance.order]
+    count = _prepare(gallery.words()[relevance.order], bits, work)
+    words = queries.words()
 
     def block(start: int, stop: int) -> TieGroups:
         total = np.zeros((stop - start, bits + 1), dtype=np.int64)
         relevant = np.zeros_like(total)
-        count(query_words[start:stop], gallery_words, relevance.runs(start, stop), total, relevant)
+        count(words[start:stop], relevance.runs(start, stop), total, relevant)
         return groups_of_histograms(total, relevant, len(gallery), bits)
 
     an_item = 6 * 8 * (bits + 1) + 32 * len(relevance.gallery_sets)
-    return join_groups(work.map(block, work.blocks(len(queries), an_item, _MOST_QUERIES)))
+    return join_groups(work.map(block, work.blocks(len(queries), an_item)))
 
 
-def _kernel(name: str) -> Kernel:
-    if name == "numba":
+def _prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
+    if work.kernel == "numba":
         from fghash.evaluation import hamming_numba
 
-        return hamming_numba.count
-    return count_numpy
+        return hamming_numba.prepare(gallery, bits, work)
+    if work.kernel == "torch":
+        from fghash.evaluation import hamming_torch
+
+        return hamming_torch.prepare(gallery, bits, work)
+    return prepare(gallery, bits, work)
 
 
-def count_numpy(
-    queries: np.ndarray, gallery: np.ndarray, runs: Runs, total: np.ndarray, relevant: np.ndarray
-) -> None:
-    """Fill the histograms (queries, bits + 1) of all and of the relevant items, from uint64 words."""
-    length = total.shape[1]
-    for i, query in enumerate(queries):
-        distance = np.bitwise_count(gallery ^ query).sum(axis=1, dtype=np.int64)
-        total[i] = np.bincount(distance, minlength=length)
-        for run in range(runs.offsets[i], runs.offsets[i + 1]):
-            found = distance[runs.starts[run] : runs.stops[run]]
-            relevant[i] += np.bincount(found, minlength=length)
+def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
+    """The numpy kernel: one query at a time."""
+
+    def count(queries: np.ndarray, runs: Runs, total: np.ndarray, relevant: np.ndarray) -> None:
+        for i, query in enumerate(queries):
+            distance = np.bitwise_count(gallery ^ query).sum(axis=1, dtype=np.int64)
+            total[i] = np.bincount(distance, minlength=bits + 1)
+            for run in range(runs.offsets[i], runs.offsets[i + 1]):
+                found = distance[runs.starts[run] : runs.stops[run]]
+                relevant[i] += np.bincount(found, minlength=bits + 1)
+
+    return count

@@ -1,4 +1,9 @@
-"""Tie groups of quantized and real codes: only the relevant items are ranked, nothing is sorted whole."""
+"""Tie groups of quantized and real codes: only the relevant items are ranked, nothing is sorted whole.
+
+A kernel is a module with ``prepare(gallery, multiplicity, number, work)``, which gives a function that counts
+the groups of some queries. ``gallery`` holds the distinct codes (u), ``multiplicity`` (u,) how many items
+have each, ``number`` (g,) which of them each item has, in the order of the runs.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from fghash.codes import QuantizedCodes, RealCodes
-from fghash.evaluation.distances import (
-    distinct_rows,
-    item_parts,
-    lookup_distances,
-    lookup_tables,
-    real_distances,
-    require_width,
-)
+from fghash.evaluation.distances import distinct_rows, prepare_distances, require_width
 from fghash.evaluation.ranking import TieGroups, join_groups
 from fghash.evaluation.relevance import Relevance, Runs
 from fghash.evaluation.work import Work
 
-Distances = Callable[[np.ndarray], np.ndarray]
-_MOST_QUERIES = 64
+# (items nearer, items at, relevant items at) each distance that a relevant item has, nearest first
+Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
+Counter = Callable[[np.ndarray, Runs], list[Levels]]
 
 
 def nearness_groups(
@@ -31,53 +30,51 @@ def nearness_groups(
     Raises:
         InputError: queries of another width than the gallery's vectors.
     """
-    rows = gallery.indices if isinstance(gallery, QuantizedCodes) else gallery.vectors
-    first, number = distinct_rows(rows)
-    multiplicity = np.bincount(number)
-    number = number[relevance.order]
-    distances = _distances(queries, gallery.take(first))
+    require_width(queries, gallery)
+    first, number = distinct_rows(gallery)
+    multiplicity = np.bincount(number).astype(np.int32)
+    distinct = gallery if len(first) == len(gallery) else gallery.take(first)
+    count = _prepare(distinct, multiplicity, number[relevance.order], work)
 
     def block(start: int, stop: int) -> TieGroups:
-        near = distances(queries.vectors[start:stop])
-        parts = _count_numpy(near, multiplicity, number, relevance.runs(start, stop))
-        return TieGroups(*parts, None, len(gallery), gallery.bits_per_item)
+        levels = count(queries.vectors[start:stop], relevance.runs(start, stop))
+        offsets = np.cumsum([0, *(len(sizes) for _, sizes, _ in levels)])
+        parts = [np.concatenate(part).astype(np.int32) for part in zip(*levels, strict=True)]
+        return TieGroups(offsets, parts[0], parts[1], parts[2], None, len(gallery), gallery.bits_per_item)
 
-    an_item = 32 * len(first) + 32 * len(relevance.gallery_sets)
-    return join_groups(work.map(block, work.blocks(len(queries), an_item, _MOST_QUERIES)))
-
-
-def _distances(queries: RealCodes, gallery: QuantizedCodes | RealCodes) -> Distances:
-    if isinstance(gallery, RealCodes):
-        require_width(queries, gallery.vectors.shape[1])
-        return lambda block: real_distances(block, gallery.vectors, gallery.similarity)
-    require_width(queries, gallery.dimensions)
-    item_part = item_parts(gallery)
-    return lambda block: lookup_distances(lookup_tables(block, gallery, item_part), gallery.indices)
+    an_item = 40 * len(first) + 32 * len(relevance.gallery_sets)
+    return join_groups(work.map(block, work.blocks(len(queries), an_item)))
 
 
-Counts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+def _prepare(
+    gallery: QuantizedCodes | RealCodes, multiplicity: np.ndarray, number: np.ndarray, work: Work
+) -> Counter:
+    if work.kernel == "numba":
+        from fghash.evaluation import nearness_numba
+
+        return nearness_numba.prepare(gallery, multiplicity, number, work)
+    if work.kernel == "torch":
+        from fghash.evaluation import nearness_torch
+
+        return nearness_torch.prepare(gallery, multiplicity, number, work)
+    return prepare(gallery, multiplicity, number, work)
 
 
-def _count_numpy(distances: np.ndarray, multiplicity: np.ndarray, number: np.ndarray, runs: Runs) -> Counts:
-    """Offsets, nearer, size and relevant of the groups with a relevant item.
+def prepare(
+    gallery: QuantizedCodes | RealCodes, multiplicity: np.ndarray, number: np.ndarray, work: Work
+) -> Counter:
+    """The numpy kernel."""
+    distances = prepare_distances(gallery)
 
-    ``distances`` (q, u) to the distinct codes, ``multiplicity`` (u,) items that have each, ``number`` (g,)
-    the distinct code of each item in the order of ``runs``.
-    """
-    counts = []
-    for i, row in enumerate(distances):
-        spans = range(runs.offsets[i], runs.offsets[i + 1])
-        relevant = [number[runs.starts[run] : runs.stops[run]] for run in spans]
-        counts.append(_count_row(row, multiplicity, np.concatenate([*relevant, number[:0]])))
-    offsets = np.cumsum([0, *(len(sizes) for _, sizes, _ in counts)])
-    nearer, size, relevant_in = (np.concatenate(part).astype(np.int32) for part in zip(*counts, strict=True))
-    return offsets, nearer, size, relevant_in
+    def count(queries: np.ndarray, runs: Runs) -> list[Levels]:
+        rows = distances(queries)
+        return [count_levels(row, multiplicity, runs.select(i, number)) for i, row in enumerate(rows)]
+
+    return count
 
 
-def _count_row(
-    distance: np.ndarray, multiplicity: np.ndarray, relevant: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items nearer than, at, and relevant items at each distance that a relevant item has, in order."""
+def count_levels(distance: np.ndarray, multiplicity: np.ndarray, relevant: np.ndarray) -> Levels:
+    """Levels of a query: ``distance`` (u,) to the distinct codes, ``relevant`` (r,) those that count."""
     levels, counts = np.unique(distance[relevant], return_counts=True)
     place = np.searchsorted(levels, distance)
     at_level = np.append(levels, np.nan)[place] == distance

@@ -21,6 +21,12 @@ class Runs(NamedTuple):
     starts: np.ndarray
     stops: np.ndarray
 
+    def select(self, query: int, values: np.ndarray) -> np.ndarray:
+        """The ``values`` (g,), in sorted order, of the items relevant to a query."""
+        spans = slice(self.offsets[query], self.offsets[query + 1])
+        runs = [values[start:stop] for start, stop in zip(self.starts[spans], self.stops[spans], strict=True)]
+        return runs[0] if len(runs) == 1 else np.concatenate([values[:0], *runs])
+
 
 @dataclass(frozen=True, eq=False)
 class Relevance:

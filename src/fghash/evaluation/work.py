@@ -1,10 +1,10 @@
-"""How much a kernel may use: memory, threads, which implementation, and whether to show progress."""
+"""How much a kernel may use: memory, threads, device, which implementation, and whether to show progress."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,17 +15,7 @@ from fghash.errors import InputError
 T = TypeVar("T")
 DEFAULT_MEMORY = 256 * 10**6
 KERNELS = ("auto", "numba", "numpy", "torch")
-_UNITS = {
-    "": 1,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "KI": 2**10,
-    "MI": 2**20,
-    "GI": 2**30,
-    "TI": 2**40,
-}
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_memory(text: str | int) -> int:
@@ -37,10 +27,10 @@ def parse_memory(text: str | int) -> int:
     >>> parse_memory("2GB"), parse_memory("1.5 GiB")
     (2000000000, 1610612736)
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?)B?\s*", str(text).upper())
-    if match is None or match[2] not in _UNITS:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I?)B?\s*", str(text).upper())
+    if match is None:
         raise InputError(f"memory: '{text}', expected a size such as 500MB or 2GB")
-    size = int(float(match[1]) * _UNITS[match[2]])
+    size = int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2]])
     if size < 10**6:
         raise InputError(f"memory: '{text}', expected at least 1MB")
     return size
@@ -50,43 +40,101 @@ def parse_memory(text: str | int) -> int:
 class Work:
     """Resolved settings of one evaluation. None of them changes a result."""
 
-    memory: int
-    threads: int
-    kernel: str
-    progress: bool
+    memory: int = DEFAULT_MEMORY
+    threads: int = 1
+    kernel: str = "numpy"
+    device: str = "cpu"
+    progress: bool = False
 
     @classmethod
-    def of(cls, *, memory: int | None, threads: int | None, kernel: str, progress: bool) -> Work:
-        """Fill in what was left open.
+    def of(
+        cls,
+        memory: int | None = None,
+        threads: int | None = None,
+        kernel: str = "auto",
+        device: str | None = None,
+        progress: bool = False,
+    ) -> Work:
+        """Fill in what was left open: numba where it can be imported, all threads; a device means torch.
 
         Raises:
-            InputError: threads or memory below 1, or an unknown kernel.
+            InputError: threads or memory below 1, an unknown kernel, one that is not installed, or no such
+            device.
         """
-        if kernel not in KERNELS:
-            raise InputError(f"kernel: '{kernel}', expected one of {', '.join(KERNELS)}")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: {threads}, expected 1 or more")
-        if memory is not None and memory < 1:
-            raise InputError(f"memory: {memory}, expected 1 byte or more")
-        if kernel == "auto":
-            kernel = "numba" if importlib.util.find_spec("numba") else "numpy"
-        return cls(memory or DEFAULT_MEMORY, threads or default_threads(), kernel, progress)
+        for name, value in (("threads", threads), ("memory", memory)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: {value}, expected 1 or more")
+        kernel = _kernel(kernel, device)
+        device = _device(device or "cpu") if kernel == "torch" else "cpu"
+        threads = 1 if kernel == "torch" else threads or default_threads()
+        return cls(memory or DEFAULT_MEMORY, threads, kernel, device, progress)
+
+    @property
+    def most_queries(self) -> int:
+        """Queries of one block at most."""
+        return 1024 if self.device != "cpu" else 256
+
+    def blocks(self, n: int, bytes_an_item: int) -> list[tuple[int, int]]:
+        """Split n queries so that the blocks of all threads together fit the memory."""
+        fitting = self.memory // max(1, self.threads * bytes_an_item)
+        size = max(1, min(self.most_queries, fitting, -(-n // self.threads)))
+        size += size % 2 if size < fitting else -(size % 2) if size > 1 else 0  # kernels like pairs
+        return [(start, min(start + size, n)) for start in range(0, n, size)]
 
     def map(self, task: Callable[[int, int], T], blocks: list[tuple[int, int]]) -> list[T]:
         """``task(start, stop)`` of every block, in order, over the threads."""
         threads = min(self.threads, len(blocks))
         if threads < 2:
-            return [task(*block) for block in self._watched(iter(blocks), len(blocks))]
-        with ThreadPoolExecutor(threads) as pool:
+            return list(self._watched((task(*block) for block in blocks), len(blocks)))
+        pool = ThreadPoolExecutor(threads)
+        try:
             return list(self._watched(pool.map(lambda block: task(*block), blocks), len(blocks)))
-
-    def blocks(self, n: int, bytes_an_item: int, most: int) -> list[tuple[int, int]]:
-        """Split n items so that the blocks of all threads together fit the memory."""
-        size = max(1, min(most, self.memory // max(1, self.threads * bytes_an_item), -(-n // self.threads)))
-        return [(start, min(start + size, n)) for start in range(0, n, size)]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _watched(self, steps: Iterator[T], total: int) -> Iterator[T]:
-        return steps
+        """The same steps, with a bar on the error stream if they take longer than a second."""
+        if not self.progress:
+            yield from steps
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        begun = time.monotonic()
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("evaluating", total=total, visible=False)
+            for step in steps:
+                bar.update(task, advance=1, visible=time.monotonic() - begun > 1)
+                yield step
+
+
+def _kernel(kernel: str, device: str | None) -> str:
+    if kernel not in KERNELS or (device is not None and kernel not in ("auto", "torch")):
+        allowed = ", ".join(KERNELS) if device is None else f"auto or torch with device '{device}'"
+        raise InputError(f"kernel: '{kernel}', expected {allowed}")
+    if kernel == "auto" and device is not None:
+        return "torch"
+    if kernel not in ("auto", "numba"):
+        return kernel
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        if kernel == "auto":
+            return "numpy"
+        raise InputError(
+            f"kernel: 'numba', which cannot be imported ({error}); expected auto or numpy"
+        ) from None
+    return "numba"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device: '{name}', which torch cannot use here; expected cpu or cuda") from None
+    return name
 
 
 def default_threads() -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
 def shared_label(labels: Tensor, others: Tensor | None = None) -> Tensor:
     """Whether two items share a label, (n, m) booleans.
 
-    ``labels`` (n,) integers or (n, classes) multi-hot, ``others`` (m,) or (m, classes) of the same kind, by default
-    ``labels`` itself.
+    ``labels`` (n,) integers or (n, classes) multi-hot, ``others`` (m,) or (m, classes) of the same kind, by
+    default ``labels`` itself.
 
     >>> shared_label(torch.tensor([0, 1, 0])).int().tolist()
     [[1, 0, 1], [0, 1, 0], [1, 0, 1]]

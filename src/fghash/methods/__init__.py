@@ -25,7 +25,7 @@ _BUILT_IN = {
     "dpq": MethodInfo(
         target="fghash.methods.dpq:DPQ",
         summary="progressive quantization, nested codes: one training gives every length",
-        paper="Deep Progressive Quantization: Beyond Product Quantization",
+        paper="Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval",
         year=2019,
         certainty="high: official code read in full, paper in excerpts",
         notes="heads on pooled features, not AlexNet's fc7; random label vectors unless given",

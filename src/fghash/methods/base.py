@@ -23,12 +23,15 @@ from fghash.methods.optim import build_optimizer, rate_factor
 
 
 class Encoded:
-    """What one batch became: dataset positions (b,), labels, codes and, where the method has one, real embeddings.
+    """What one batch became: dataset positions (b,), labels, codes and, where the method has one, real
+    embeddings.
 
     A plain class: Lightning takes named tuples and dataclasses apart to move what is in them.
     """
 
-    def __init__(self, index: np.ndarray, labels: np.ndarray, codes: Codes, embedding: RealCodes | None) -> None:
+    def __init__(
+        self, index: np.ndarray, labels: np.ndarray, codes: Codes, embedding: RealCodes | None
+    ) -> None:
         self.index, self.labels, self.codes, self.embedding = index, labels, codes, embedding
 
 
@@ -36,7 +39,8 @@ class HashingMethod(pl.LightningModule, ABC):
     """A network that learns codes.
 
     Subclasses take ``(backbone, num_classes, bits, optim)`` followed by their own keyword-only settings with
-    defaults; the first four come from the pipeline, so every method gets the same backbone and the same bit budget.
+    defaults; the first four come from the pipeline, so every method gets the same backbone and the same bit
+    budget.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, bits: int, optim: OptimConfig) -> None:
@@ -46,17 +50,19 @@ class HashingMethod(pl.LightningModule, ABC):
         self.bits = bits
         self.optim = optim
 
-    # -- what a method writes ------------------------------------------------------------------------------------
+    # What a method writes.
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named, weighted terms (scalars) of the *global* batch: call :meth:`gather` once on what they are made of."""
+        """Named, weighted terms (scalars) of the *global* batch: call :meth:`gather` once on what they are
+        made of.
+        """
 
     @abstractmethod
     def encode(self, images: Tensor) -> Codes:
         """Codes of these images (b, c, h, w), as a gallery stores them."""
 
-    # -- seams, each with a sensible default ---------------------------------------------------------------------
+    # Seams, each with a sensible default.
 
     def encode_queries(self, images: Tensor) -> Codes:
         """What a query is compared with; other than :meth:`encode` for asymmetric search."""
@@ -67,7 +73,9 @@ class HashingMethod(pl.LightningModule, ABC):
         return None
 
     def learned_codes(self) -> Codes | None:
-        """Codes of the training items that training itself optimised, in dataset order; ``None`` without such."""
+        """Codes of the training items that training itself optimised, in dataset order; ``None`` without
+        such.
+        """
         return None
 
     def train_sampler(self, labels: np.ndarray) -> Sampler[Any] | None:
@@ -87,7 +95,9 @@ class HashingMethod(pl.LightningModule, ABC):
         return (self.bits,)
 
     def head_parameters(self) -> Iterable[nn.Parameter]:
-        """The new layers' parameters, which learn at ``lr * head_multiple``; by default all but the backbone's."""
+        """The new layers' parameters, which learn at ``lr * head_multiple``; by default all but the
+        backbone's.
+        """
         backbone = {id(parameter) for parameter in self.backbone.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in backbone]
 
@@ -96,13 +106,16 @@ class HashingMethod(pl.LightningModule, ABC):
         optimizer = build_optimizer(self.optim, self.backbone.parameters(), self.head_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
-    # -- the rest is the same for all ----------------------------------------------------------------------------
+    # The rest is the same for all.
 
     @final
     def schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Lightning's scheduler entry of the configured learning-rate schedule, stepped with every batch."""
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        return {"scheduler": LambdaLR(optimizer, lambda step: rate_factor(self.optim, step, total)), "interval": "step"}
+        return {
+            "scheduler": LambdaLR(optimizer, lambda step: rate_factor(self.optim, step, total)),
+            "interval": "step",
+        }
 
     @final
     def planned_epochs(self) -> int:
@@ -131,7 +144,10 @@ class HashingMethod(pl.LightningModule, ABC):
         total = torch.stack(list(terms.values())).sum()
         size = len(batch.images)
         self.log_dict(
-            {f"train/{name}": term.detach() for name, term in terms.items()}, on_epoch=True, on_step=False, batch_size=size
+            {f"train/{name}": term.detach() for name, term in terms.items()},
+            on_epoch=True,
+            on_step=False,
+            batch_size=size,
         )
         self.log("train/loss", total.detach(), on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
         if not self.automatic_optimization:
@@ -139,7 +155,9 @@ class HashingMethod(pl.LightningModule, ABC):
         return total
 
     def optimise(self, total: Tensor) -> None:
-        """One backward pass, then a step of every optimiser (only methods with several optimisers come here)."""
+        """One backward pass, then a step of every optimiser (only methods with several optimisers come
+        here).
+        """
         optimizers, schedulers = self.optimizers(), self.lr_schedulers()
         for optimizer in _listed(optimizers):
             optimizer.zero_grad()
@@ -150,7 +168,9 @@ class HashingMethod(pl.LightningModule, ABC):
             scheduler.step()
 
     @final
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Encoded:
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
         """Encode validation items: loader 0 gives the queries, loader 1 the gallery."""
         return self._encoded(batch, queries=dataloader_idx == 0)
 
@@ -172,7 +192,9 @@ class HashingMethod(pl.LightningModule, ABC):
         return Encoded(batch.index.cpu().numpy(), batch.labels.cpu().numpy(), codes, embedding)
 
     def _everyones(self, tensor: Tensor, grads: bool) -> Tensor:
-        return self.all_gather(tensor, sync_grads=grads).flatten(0, 1)
+        ranks: Any = self.all_gather(tensor, sync_grads=grads)
+        together: Tensor = ranks.flatten(0, 1)
+        return together
 
 
 def _listed(value: Any) -> list[Any]:

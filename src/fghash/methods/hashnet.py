@@ -1,8 +1,9 @@
 """HashNet: deep learning to hash by continuation (Cao, Long, Wang, Yu; ICCV 2017, arXiv 1702.00758).
 
-z = W f + b, g = tanh(beta z) while training, h = sign(z) for codes. The loss is the weighted pairwise likelihood of
-g; beta grows during training so that tanh approaches the sign. Paper and official code differ in the pairs, the
-weights and the schedule of beta: each is a switch, with both values.
+z = W f + b, g = tanh(beta z) while training, h = sign(z) for codes. The loss is the weighted pairwise
+likelihood of
+g; beta grows during training so that tanh approaches the sign. Paper and official code differ in the pairs,
+the weights and the schedule of beta: each is a switch, with both values.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class HashHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """The real values z whose signs are the code."""
-        return self.linear(features.mean(dim=(2, 3)))
+        z: Tensor = self.linear(features.mean(dim=(2, 3)))
+        return z
 
 
 def pairwise_loss(
@@ -53,10 +55,12 @@ def pairwise_loss(
 
     ``g`` (n, bits) activations in [-1, 1]; ``labels`` (n,) or multi-hot (n, classes). A pair costs
     softplus(a <g, g'>) - s a <g, g'>. ``pairs``: ``all`` pairs of two different items, or ``cross``, the even
-    positions of the batch against the odd ones (official code: two independent streams of images). ``class_num`` ``None`` weighs both kinds
-    of pair alike, mean over similar + mean over dissimilar, which equals the paper's |S|/|S1|, |S|/|S0| weights; a
-    number weighs similar pairs with it and divides by the sum of weights (official code). A kind of pair that the
-    batch lacks contributes 0.
+    positions of the batch against the odd ones (official code: two independent streams of images).
+    ``class_num`` ``None`` weighs both kinds
+    of pair alike, mean over similar + mean over dissimilar, which equals the paper's |S|/|S1|, |S|/|S0|
+    weights; a
+    number weighs similar pairs with it and divides by the sum of weights (official code). A kind of pair
+    that the batch lacks contributes 0.
     """
     first, second, similar, counted = _pairs(at_least_float32(g), shared_label(labels), pairs)
     logits = alpha * first @ second.T
@@ -69,7 +73,9 @@ def pairwise_loss(
 
 
 def _pairs(g: Tensor, similar: Tensor, pairs: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left items, right items, whether each pair is similar, and whether it counts (never an item with itself)."""
+    """Left items, right items, whether each pair is similar, and whether it counts (never an item with
+    itself).
+    """
     n = len(g)
     if pairs == "cross":
         block = similar[0::2, 1::2]
@@ -84,7 +90,8 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
 def beta_at(kind: Continuation, step: int, total: int, *, stages: int = 10, beta_max: float = 10.0) -> float:
     """The continuation's beta at training step ``step`` of ``total``.
 
-    ``code``: the official sqrt(1 + 0.005 step), renewed every 200 steps; ``progress``: the same curve stretched over
+    ``code``: the official sqrt(1 + 0.005 step), renewed every 200 steps; ``progress``: the same curve
+    stretched over
     this training; ``stages``: the paper's Algorithm 1, equal stages whose beta grows geometrically from 1 to
     ``beta_max`` (the paper names no values; its last stage, infinity, is the sign itself); ``none``: 1.
 
@@ -106,12 +113,14 @@ class HashNet(HashingMethod):
     Args:
         alpha: slope of the sigmoid over inner products; ``null`` is 10 / bits, the official value.
         pairs: ``all`` pairs of the batch without self-pairs, or ``cross``, two halves against each other.
-        weighting: ``balanced`` (the paper's, mean of similar plus mean of dissimilar) or ``class_num`` (official code).
+        weighting: ``balanced`` (the paper's, mean of similar plus mean of dissimilar) or ``class_num``
+        (official code).
         class_num: weight of similar pairs under ``class_num``; ``null`` is the number of classes.
         continuation: how tanh sharpens: ``progress``, ``code``, ``stages`` (the paper's) or ``none``.
         stages: number of stages of the paper's continuation.
         beta_max: last finite beta of the paper's continuation.
-        init_std: spread of the hash layer's first weights (official: 0.01; small values risk the collapse at ln 2).
+        init_std: spread of the hash layer's first weights (official: 0.01; small values risk the collapse at
+        ln 2).
     """
 
     beta: Tensor
@@ -148,14 +157,19 @@ class HashNet(HashingMethod):
 
     def forward(self, images: Tensor) -> Tensor:
         """The real values z (b, bits) whose signs are the code."""
-        return self.head(self.backbone.forward_until(4, images))
+        z: Tensor = self.head(self.backbone.forward_until(4, images))
+        return z
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted pairwise likelihood of the global batch."""
         everyone, z = self.gather(batch, self(batch.images))
         g = torch.tanh(self.beta * at_least_float32(z))
         self._last_activation = g.detach().abs().mean()
-        return {"pairwise": pairwise_loss(g, everyone.labels, self.alpha, pairs=self.pairs, class_num=self.class_num)}
+        return {
+            "pairwise": pairwise_loss(
+                g, everyone.labels, self.alpha, pairs=self.pairs, class_num=self.class_num
+            )
+        }
 
     def encode(self, images: Tensor) -> BinaryCodes:
         """The signs of z, with z = 0 as +1 (the paper's convention)."""
@@ -163,7 +177,7 @@ class HashNet(HashingMethod):
 
     def embed(self, images: Tensor) -> RealCodes:
         """tanh(z) at beta = 1, compared by cosine."""
-        return RealCodes(torch.tanh(self(images).float()), "cosine")
+        return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sharpen tanh as the continuation's schedule says."""
@@ -171,12 +185,15 @@ class HashNet(HashingMethod):
         self.beta.fill_(beta_at(self.continuation, step, total, stages=self.stages, beta_max=self.beta_max))
 
     def on_train_epoch_end(self) -> None:
-        """Log beta and the activations; say so when the codes have collapsed to zero (the loss then rests at ln 2)."""
+        """Log beta and the activations; say so when the codes have collapsed to zero (the loss then rests at
+        ln 2).
+        """
         self.log("train/beta", self.beta)
         self.log("train/activation", self._last_activation)
-        if self._last_activation < 0.02 and self.trainer.is_global_zero:
+        if self._last_activation < 0.1 and self.trainer.current_epoch > 0 and self.trainer.is_global_zero:
             warnings.warn(
-                f"hashnet: activations have collapsed to {float(self._last_activation):.3f} (the loss rests at ln 2 per kind of "
-                "pair): raise --optim.lr or --method.init_std, or use --data.sampler pk",
+                f"hashnet: activations have collapsed to {float(self._last_activation):.3f} (the loss "
+                "rests at ln 2 per kind of pair): raise --optim.lr or --method.init_std, "
+                "or use --data.sampler pk",
                 stacklevel=1,
             )

@@ -15,7 +15,8 @@ from fghash.config import OptimConfig
 def build_optimizer(
     config: OptimConfig, backbone: Iterable[nn.Parameter], head: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Two groups, ``backbone`` at ``lr`` and ``head`` at ``lr * head_multiple``; no decay on vectors and scalars.
+    """Two groups, ``backbone`` at ``lr`` and ``head`` at ``lr * head_multiple``; no decay on vectors and
+    scalars.
 
     Biases, normalisation weights and other one-dimensional parameters are not decayed.
     """
@@ -40,7 +41,9 @@ def rate_factor(config: OptimConfig, step: int, total: int) -> float:
     return 1.0
 
 
-def _decayed_apart(name: str, parameters: Iterable[nn.Parameter], lr: float, decay: float) -> list[dict[str, Any]]:
+def _decayed_apart(
+    name: str, parameters: Iterable[nn.Parameter], lr: float, decay: float
+) -> list[dict[str, Any]]:
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim > 1]
     vectors = [parameter for parameter in trained if parameter.ndim <= 1]

@@ -22,7 +22,9 @@ def rescore(path: Path, protocol: RetrievalProtocol) -> list[Record]:
     folder = RunFolder(path)
     earlier = {(record.bits, record.gallery_codes): record for record in folder.records()}
     if not earlier:
-        raise InputError(f"run: {path} is not the folder of a finished run (runs/<data>/<method>/<bits>/<run id>)")
+        raise InputError(
+            f"run: {path} is not the folder of a finished run (runs/<data>/<method>/<bits>/<run id>)"
+        )
     records = [_rescored(folder, record, protocol) for record in earlier.values()]
     for record in records:
         folder.write_record(record)

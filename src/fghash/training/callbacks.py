@@ -1,4 +1,6 @@
-"""What happens around training. Nothing here ever sees a test query: selection is on the validation split only."""
+"""What happens around training. Nothing here ever sees a test query: selection is on the validation split
+only.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 class Reseed(Callback):
-    """Seed all generators from (seed, epoch, rank) at each epoch, so that a resumed run draws what it would have drawn."""
+    """Seed all generators from (seed, epoch, rank) at each epoch, so that a resumed run draws what it would
+    have drawn.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -58,8 +62,8 @@ class SelectOnValidation(ModelCheckpoint):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            dirpath=folder, filename="best", monitor="val/map", mode="max", save_top_k=1, save_on_train_epoch_end=False,
-            enable_version_counter=False,
+            dirpath=folder, filename="best", monitor="val/map", mode="max", save_top_k=1,
+            save_on_train_epoch_end=False, enable_version_counter=False,
         )  # fmt: skip
 
 
@@ -70,7 +74,13 @@ class ValidationScore(Callback):
         self.parts: tuple[list[Encoded], list[Encoded]] = ([], [])
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Collect the batch's codes."""
         self.parts[dataloader_idx].append(outputs)
@@ -79,7 +89,15 @@ class ValidationScore(Callback):
         """Score the codes of all processes, the same number on every one."""
         queries, gallery = (assemble(everyones(parts)) for parts in self.parts)
         self.parts = ([], [])
-        scores = evaluate(queries.codes, gallery.codes, queries.labels, gallery.labels, RetrievalProtocol()).scores
+        scores = evaluate(
+            queries.codes, gallery.codes, queries.labels, gallery.labels, RetrievalProtocol()
+        ).scores
         for name in ("map", "precision_at_1"):
-            if scores.get(name) is not None:
-                pl_module.log(f"val/{name}", torch.tensor(float(scores[name])), prog_bar=name == "map", rank_zero_only=False)
+            value = scores.get(name)
+            if value is not None:
+                pl_module.log(
+                    f"val/{name}",
+                    torch.tensor(float(value)),
+                    prog_bar=name == "map",
+                    rank_zero_only=False,
+                )

@@ -23,7 +23,9 @@ def build_loggers(tracking: TrackingConfig, folder: Path, name: str, run_id: str
 
 
 def _wandb(tracking: TrackingConfig, folder: Path, name: str, run_id: str) -> Logger:
-    """A W&B run of its own for each attempt at a run, grouped by the run's id: an existing one is never overwritten."""
+    """A W&B run of its own for each attempt at a run, grouped by the run's id: an existing one is never
+    overwritten.
+    """
     return WandbLogger(
         project=tracking.project,
         entity=tracking.entity,
@@ -64,13 +66,17 @@ def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
 
 
 def log_scores(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]]) -> None:
-    """The final table: one row per stored record, as ``test/<score>`` of the first and as a W&B table of all."""
+    """The final table: one row per stored record, as ``test/<score>`` of the first and as a W&B table of
+    all.
+    """
     first = {f"test/{key}": float(value) for key, value in rows[0].items() if isinstance(value, int | float)}
     for logger in loggers:
         logger.log_metrics(first)
         if isinstance(logger, WandbLogger):
             columns = list(rows[0])
-            logger.log_table("scores", columns=columns, data=[[row.get(column) for column in columns] for row in rows])
+            logger.log_table(
+                "scores", columns=columns, data=[[row.get(column) for column in columns] for row in rows]
+            )
         logger.save()
         logger.finalize("success")
     _finish(loggers)

@@ -13,17 +13,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from fghash.errors import InputError
 from fghash.training.callbacks import KeepLast, Reseed, SelectOnValidation, StopOnNonFinite, ValidationScore
 from fghash.training.checkpoints import SafeCheckpoints
 
-
 # Said by libraries at every run, about choices that fghash made on purpose.
 _CHATTER = (
-    ".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*Checkpoint directory .* exists.*",
-    ".*smaller than the logging interval.*", ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
+    ".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*",
+    ".*Checkpoint directory .* exists.*", ".*smaller than the logging interval.*",
+    ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
     ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
     ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
 )  # fmt: skip
@@ -38,7 +38,11 @@ class Devices:
 
     def __str__(self) -> str:
         names = {"cpu": "the CPU", "gpu": "1 GPU" if self.count == 1 else f"{self.count} GPUs"}
-        return names[self.accelerator] if self.accelerator == "gpu" or self.count == 1 else f"{self.count} CPU processes"
+        return (
+            names[self.accelerator]
+            if self.accelerator == "gpu" or self.count == 1
+            else f"{self.count} CPU processes"
+        )
 
 
 def choose_devices(gpus: int | None) -> Devices:
@@ -49,13 +53,22 @@ def choose_devices(gpus: int | None) -> Devices:
     """
     available = torch.cuda.device_count()
     if gpus is not None and not 0 <= gpus <= available:
-        raise InputError(f"gpus: {gpus} asked for, this machine has {available} (allowed: 0 for the CPU, up to {available})")
+        raise InputError(
+            f"gpus: {gpus} asked for, this machine has {available} "
+            f"(allowed: 0 for the CPU, up to {available})"
+        )
     wanted = available if gpus is None else gpus
     return Devices("gpu", wanted) if wanted else Devices("cpu", 1)
 
 
 def build_trainer(
-    folder: Path, devices: Devices, settings: dict[str, Any], *, seed: int, loggers: Sequence[Logger], validates: bool
+    folder: Path,
+    devices: Devices,
+    settings: dict[str, Any],
+    *,
+    seed: int,
+    loggers: Sequence[Logger],
+    validates: bool,
 ) -> pl.Trainer:
     """A Trainer that checkpoints every epoch, reseeds every epoch and selects on the validation split only.
 
