@@ -17,7 +17,8 @@ from fghash.methods import METHODS
 SMALL = [
     "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8",
     "--data.query_images", "3", "--data.image_size", "32", "--data.sampler", "shuffle",
-    "--backbone", "test_resnet", "--batch_size", "8", "--gpus", "0", "--trainer.enable_progress_bar", "false", "--optim.lr", "0.01",
+    "--backbone", "test_resnet", "--batch_size", "8", "--gpus", "0",
+    "--trainer.enable_progress_bar", "false", "--optim.lr", "0.01",
 ]  # fmt: skip
 
 

@@ -138,8 +138,8 @@ class Alternation(nn.Module):
         require(0 < inner <= 1, "inner", inner, "fractions of the epochs above 0 and up to 1")
         self.bits, self.subset, self.inner, self.epochs = bits, subset, inner, 1
         self.gamma, self.scale = gamma, _REFERENCE_BITS / bits if scaled else 1.0
-        # V of all training items in dataset order; U of the subset in the order it was drawn; each item's row of U,
-        # -1 for those outside; r of the soft similarity; code steps made; the run's seed, as it was at the start
+        # V of all training items in dataset order; U of the subset in the order it was drawn; each item's row
+        # of U, -1 for those outside; r of the soft similarity; code steps made; the run's seed at the start
         self.register_buffer("codes", torch.empty(0, bits))
         self.register_buffer("outputs", torch.empty(0, bits))
         self.register_buffer("rows", torch.empty(0, dtype=torch.long))

@@ -49,7 +49,7 @@ _BUILT_IN = {
 
 
 def _plugins() -> dict[str, MethodInfo]:
-    """Methods of other installed packages: entry points of group ``fghash.methods`` that name a MethodInfo."""
+    """Methods of other installed packages: entry points of ``fghash.methods`` that name a MethodInfo."""
     return {point.name: point.load() for point in entry_points(group="fghash.methods")}
 
 

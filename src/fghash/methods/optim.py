@@ -24,7 +24,8 @@ def build_optimizer(
         *_decayed_apart("backbone", backbone, config.lr, config.weight_decay),
         *_decayed_apart("head", head, config.lr * config.head_multiple, config.weight_decay),
     ]
-    return _class(config)(groups, lr=config.lr, **_own_settings(config))
+    optimizer: torch.optim.Optimizer = _class(config)(groups, lr=config.lr, **_own_settings(config))
+    return optimizer
 
 
 def rate_factor(config: OptimConfig, step: int, total: int) -> float:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from fghash.errors import InputError
 from fghash.training.callbacks import KeepLast, Reseed, SelectOnValidation, StopOnNonFinite, ValidationScore
