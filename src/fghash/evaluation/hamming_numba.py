@@ -70,10 +70,11 @@ def _one(codes, query, histogram):  # type: ignore[no-untyped-def]
 def _pair(codes, query, other, cells, histogram, other_histogram):  # type: ignore[no-untyped-def]
     differ = query ^ other
     n_differ = np.int64(popcount(differ))  # type: ignore[call-arg]
+    n_agree = len(histogram) - 1 - n_differ
     cells[: n_differ * 64 + 65] = 0  # v reaches 64 only where u is always 0
     _fill(codes, query, differ, cells)
     for u in range(n_differ + 1):
-        for v in range(65 - n_differ):
+        for v in range(n_agree + 1):
             found = cells[u * 64 + v]
             histogram[u + v] += found
             other_histogram[n_differ - u + v] += found
