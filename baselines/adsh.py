@@ -19,7 +19,7 @@ from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.heads import PooledLinear
-from fghash.layers.quantizers import at_least_float32
+from fghash.layers.precision import at_least_float32
 from fghash.methods.base import HashingMethod, check_bits
 
 

@@ -258,6 +258,11 @@ def test_settings_out_of_range_are_refused(settings, message):
         tiny_method(ExchNet, **settings)
 
 
+def test_a_training_without_an_end_is_refused():
+    with pytest.raises(InputError, match=r"trainer\.max_epochs: -1"):
+        train(tiny_method(ExchNet), TinyData(), -1)
+
+
 @pytest.mark.parametrize("bits", [0, -8])
 def test_lengths_that_are_none_are_refused(bits):
     with pytest.raises(InputError, match=str(bits)):

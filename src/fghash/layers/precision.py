@@ -9,7 +9,9 @@ from torch import Tensor
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precisions become float32; float32 and float64 stay what they are.
 
-    >>> at_least_float32(torch.ones(1, dtype=torch.bfloat16)).dtype,
-    at_least_float32(torch.ones(1).double()).dtype (torch.float32, torch.float64)
+    >>> at_least_float32(torch.ones(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    >>> at_least_float32(torch.ones(1, dtype=torch.float64)).dtype
+    torch.float64
     """
     return values if values.dtype == torch.float64 else values.float()

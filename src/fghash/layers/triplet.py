@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fghash.layers.quantizers import at_least_float32, full_precision
+from fghash.layers.precision import at_least_float32
+from fghash.layers.quantizers import full_precision
 from fghash.layers.similarity import shared_label
 
 

@@ -110,8 +110,15 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @final
     def schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Lightning's scheduler entry of the configured learning-rate schedule, stepped with every batch."""
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        """Lightning's scheduler entry of the configured learning-rate schedule, stepped with every batch.
+
+        Raises:
+            InputError: the training has no end that a schedule could aim at.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError("trainer.max_epochs: -1 without trainer.max_steps (one must be a number)")
+        total = max(1, int(steps))
         return {
             "scheduler": LambdaLR(optimizer, lambda step: rate_factor(self.optim, step, total)),
             "interval": "step",

@@ -30,7 +30,8 @@ from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation, random_words
-from fghash.layers.quantizers import at_least_float32, require
+from fghash.layers.precision import at_least_float32
+from fghash.layers.quantizers import require
 from fghash.methods.base import HashingMethod, check_bits
 from fghash.methods.optim import build_optimizer
 

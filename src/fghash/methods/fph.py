@@ -25,7 +25,8 @@ from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.errors import InputError
-from fghash.layers.quantizers import at_least_float32, require
+from fghash.layers.precision import at_least_float32
+from fghash.layers.quantizers import require
 from fghash.layers.triplet import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod, check_bits
 
