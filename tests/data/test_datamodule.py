@@ -13,8 +13,9 @@ from fghash.batch import Batch
 from fghash.data import DATASETS, sampling
 from fghash.data.datamodule import finish
 from fghash.data.folder import Folder
+from fghash.data.resample import scaled, scaled_shape
 from fghash.data.synthetic import Synthetic
-from fghash.data.transforms import EvaluationTransform, normalise
+from fghash.data.transforms import EvaluationTransform, cut_batch, normalise, stored_size
 from fghash.errors import InputError
 
 
@@ -38,7 +39,10 @@ def test_batches_are_normalised_floats_in_order(tree: Path):
     module = folder(tree)
     batch = collected(module.query_dataloader())
     pictures = [module.query_items.read(i) for i in range(9)]
-    expected = normalise(EvaluationTransform(24)(pictures, [(i, 0) for i in range(9)]))
+    transform = EvaluationTransform(24)
+    pictures = [scaled(one, scaled_shape(*one.shape[:2], stored_size(24))) for one in pictures]
+    cuts = transform.cuts([one.shape[:2] for one in pictures], [(i, 0) for i in range(9)])
+    expected = normalise(cut_batch(pictures, cuts, 24))
     assert batch.images.dtype == torch.float32
     assert torch.equal(batch.images, expected)
     assert batch.index.tolist() == list(range(9))

@@ -10,17 +10,26 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from fghash.data.draws import uniforms
+from fghash.data.resample import scaled, scaled_shape
 from fghash.data.transforms import (
     MEAN,
     STD,
     EvaluationTransform,
     TrainTransform,
+    cut_batch,
     draw_box,
     normalise,
-    resize_short_side,
     stored_size,
 )
 from fghash.errors import InputError
+
+
+def images_of(transform, pictures, keys) -> torch.Tensor:
+    """The batch that the loaders make."""
+    if transform.short_side is not None:
+        shapes = [scaled_shape(*one.shape[:2], transform.short_side) for one in pictures]
+        pictures = [scaled(one, shape) for one, shape in zip(pictures, shapes, strict=True)]
+    return cut_batch(pictures, transform.cuts([one.shape[:2] for one in pictures], keys), transform.size)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -62,15 +71,15 @@ def test_a_training_picture_is_torchvisions_crop_of_the_same_box():
         expected = reference.resized_crop(
             torch.from_numpy(image).permute(2, 0, 1), top, left, height, width, [32, 32], antialias=True
         )
-        ours = transform([image], [(index, 3)])[0]
+        ours = images_of(transform, [image], [(index, 3)])[0]
         assert (ours.int() - expected.int()).abs().max() <= 1
 
 
 def test_half_are_mirrored():
     image = picture(40, 40)
     keys = [(index, 0) for index in range(400)]
-    straight = TrainTransform(16, 0, flip=False)([image] * 400, keys)
-    either = TrainTransform(16, 0, flip=True)([image] * 400, keys)
+    straight = images_of(TrainTransform(16, 0, flip=False), [image] * 400, keys)
+    either = images_of(TrainTransform(16, 0, flip=True), [image] * 400, keys)
     same = (straight == either).flatten(1).all(1)
     assert (straight[~same].flip(-1) == either[~same]).all()
     assert 160 < same.sum() < 240
@@ -80,18 +89,19 @@ def test_half_are_mirrored():
 def test_augmentation_depends_on_seed_epoch_and_index_only(crop):
     pictures = [picture(50, 70, seed) for seed in range(3)]
     keys = [(4, 1), (9, 1), (2, 1)]
-    together = TrainTransform(24, 7, crop)(pictures, keys)
+    together = images_of(TrainTransform(24, 7, crop), pictures, keys)
     torch.manual_seed(99)
     for k in (2, 0, 1):
-        assert (TrainTransform(24, 7, crop)([pictures[k]], [keys[k]])[0] == together[k]).all()
-    assert (TrainTransform(24, 8, crop)(pictures, keys) != together).any()
-    assert (TrainTransform(24, 7, crop)(pictures, [(i, 2) for i, _ in keys]) != together).any()
+        assert (images_of(TrainTransform(24, 7, crop), [pictures[k]], [keys[k]])[0] == together[k]).all()
+    assert (images_of(TrainTransform(24, 8, crop), pictures, keys) != together).any()
+    assert (images_of(TrainTransform(24, 7, crop), pictures, [(i, 2) for i, _ in keys]) != together).any()
 
 
 def test_random_crops_reach_every_corner():
     image = np.zeros((46, 60, 3), np.uint8)
     image[..., 0], image[..., 1] = np.arange(46)[:, None], np.arange(60)
-    crops = TrainTransform(40, 0, "random", flip=False)([image] * 500, [(i, 0) for i in range(500)])
+    transform = TrainTransform(40, 0, "random", flip=False)
+    crops = images_of(transform, [image] * 500, [(i, 0) for i in range(500)])
     assert stored_size(40) == 46
     assert set(crops[:, 0, 0, 0].tolist()) == set(range(7))
     assert set(crops[:, 1, 0, 0].tolist()) == set(range(21))
@@ -100,15 +110,17 @@ def test_random_crops_reach_every_corner():
 @pytest.mark.parametrize("shape", [(61, 87), (87, 61), (46, 46), (20, 33)])
 def test_evaluation_is_resize_and_centre_crop(shape):
     image = picture(*shape)
-    ours = EvaluationTransform(40)([image], [(0, 0)])[0]
+    ours = images_of(EvaluationTransform(40), [image], [(0, 0)])[0]
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     expected = reference.center_crop(reference.resize(tensor, [46], antialias=True), [40, 40])
     assert (ours.int() - expected.int()).abs().max() <= 1
 
 
-def test_a_picture_of_the_stored_size_is_not_resampled():
-    image = picture(46, 60)
-    assert (resize_short_side(image, 46).permute(1, 2, 0).numpy() == image).all()
+def test_normalised_floats_can_be_written_where_one_likes():
+    images = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
+    room = torch.empty(2, 3, 5, 5)
+    assert normalise(images, room) is room
+    assert torch.equal(room, normalise(images))
 
 
 def test_normalise_is_the_textbook_formula():

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
+from fghash.data.cached import cached
+from fghash.data.device import Uncut, cut_on_device, uncut
 from fghash.data.items import Items, Splits, check_fraction, hold_out
+from fghash.data.recycler import Recycler
 from fghash.data.sampling import (
     ClassBalanced,
     EvaluationSampler,
@@ -25,7 +29,14 @@ from fghash.data.sampling import (
     TrainSampler,
     process,
 )
-from fghash.data.transforms import EvaluationTransform, TrainTransform, Transform, normalise
+from fghash.data.transforms import (
+    EvaluationTransform,
+    TrainTransform,
+    Transform,
+    cut_batch,
+    normalise,
+    stored_size,
+)
 from fghash.errors import InputError
 
 
@@ -46,6 +57,9 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         crop: of the training pictures, ``random_resized`` or ``random``.
         crop_scale: smallest and largest part of the area for ``random_resized``.
         flip: mirror half of the training pictures.
+        cache: keep decoded pictures, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
+            folder.
+            Evaluation is the same without; training crops are then drawn on the scaled pictures.
 
     After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
     ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
@@ -67,6 +81,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         crop: Literal["random_resized", "random"] = "random_resized",
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         if image_size < 8:
@@ -80,6 +95,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.batch_size, self.training_seed, self.seed = batch_size, training_seed, seed
         self.sampler, self.classes_per_batch = sampler, classes_per_batch
         self.validation, self.num_workers = validation, num_workers
+        self.image_size, self.cache = image_size, cache
         self.train_transform = TrainTransform(image_size, training_seed, crop, crop_scale, flip)
         self.evaluation_transform = EvaluationTransform(image_size)
         self.train_order: Sampler[int] | Iterable[int] | None = None
@@ -94,6 +110,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if self._splits is not None:
             return
         splits = self.read()
+        if self.cache is not None:
+            splits = cached(splits, self.cache, stored_size(self.image_size), n_cores())
         self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)
         self.gallery_items, self.query_items = splits.gallery, splits.query
         self.class_names, self.num_classes = splits.class_names, len(splits.class_names)
@@ -146,7 +164,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         local = sampler.local_batch_size if isinstance(sampler, TrainSampler) else self.batch_size
         n_workers = self._default_workers() if self.num_workers is None else self.num_workers
         loader = DataLoader(
-            Pictures(items, transform),
+            Pictures(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
             batch_size=local,
             sampler=sampler,
             num_workers=n_workers,
@@ -165,23 +183,26 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
 
 
 class Pictures(Dataset[Batch]):
-    """Items under a transform, a batch at a time, as bytes."""
+    """Items under a transform, a batch at a time, as bytes: cut here, or to be cut on the device."""
 
-    def __init__(self, items: Items, transform: Transform) -> None:
+    def __init__(self, items: Items, transform: Transform, cut_here: bool = True) -> None:
         self.items, self.transform = items, transform
+        self.pack: Callable[..., Tensor | Uncut] = cut_batch if cut_here else uncut
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         index = np.array([index for index, _ in keys])
-        images = self.transform([self.items.read(i) for i in index], keys)
-        labels = torch.from_numpy(self.items.labels[index])
-        return Batch(images, labels, torch.from_numpy(index))
+        pictures = [self.items.read(i, self.transform.short_side) for i in index]
+        cuts = self.transform.cuts([(len(picture), picture.shape[1]) for picture in pictures], keys)
+        images: Any = self.pack(pictures, cuts, self.transform.size)
+        return Batch(images, torch.from_numpy(self.items.labels[index]), torch.from_numpy(index))
 
 
 class BatchLoader:
-    """A DataLoader whose batches are finished and whose workers' complaints stay readable.
+    """A DataLoader whose batches are finished, in recycled memory, and whose workers' complaints stay
+    readable.
 
     ``as_bytes`` leaves the images bytes, for :meth:`RetrievalDataModule.on_after_batch_transfer` to
     normalise them on the device. It is no DataLoader itself, so that Lightning does not rebuild it;
@@ -191,6 +212,7 @@ class BatchLoader:
     def __init__(self, loader: DataLoader[Batch], as_bytes: bool = False) -> None:
         self.loader, self.as_bytes = loader, as_bytes
         self.sampler, self.batch_sampler, self.dataset = loader.sampler, loader.batch_sampler, loader.dataset
+        self.memory = Recycler()
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -198,16 +220,19 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         try:
             for batch in self.loader:
-                yield batch if self.as_bytes else finish(batch)
+                yield batch if self.as_bytes else finish(batch, self.memory)
         except InputError as error:
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
 
 
-def finish(batch: Batch) -> Batch:
-    """The batch with its images as normalised floats; unchanged if they are."""
-    if batch.images.dtype != torch.uint8:
+def finish(batch: Batch, memory: Recycler | None = None) -> Batch:
+    """The batch with its images as normalised floats, on the device they are on; unchanged if they are."""
+    images: Tensor | Uncut = batch.images
+    if isinstance(images, Uncut):
+        return batch._replace(images=normalise(cut_on_device(images)))
+    if images.dtype != torch.uint8:
         return batch
-    return batch._replace(images=normalise(batch.images))
+    return batch._replace(images=normalise(images, None if memory is None else memory.floats(images.shape)))
 
 
 def n_cores() -> int:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fghash.data.resample import scaled, scaled_shape
 from fghash.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 _ORIENTATION = 0x0112
+_SPARE = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this much larger than what is wanted
 _PAPER = (255, 255, 255)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode a file to (height, width, 3) RGB.
+def read_image(path: Path, short_side: int | None = None) -> NDArray[np.uint8]:
+    """Decode a file to (height, width, 3) RGB, scaled to a ``short_side`` in pixels if that is given.
 
     Greyscale is repeated, 16-bit is scaled to 8 (65535 becomes 255), CMYK and palettes are converted, what is
     transparent shows white, and a rotation noted in EXIF is carried out. Of an animation, the first frame.
@@ -25,11 +29,36 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, truncated or no image; the message has its path.
     """
-    try:
-        with Image.open(path) as image:
+    with _named(path), Image.open(path) as image:
+        shape = _upright_shape(image)
+        if short_side is None:
             return np.asarray(to_rgb(upright(image)))
+        image.draft(None, (_SPARE * short_side, _SPARE * short_side))
+        return scaled(np.asarray(to_rgb(upright(image))), scaled_shape(*shape, short_side))
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Height and width of the upright picture, from the file's header.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    with _named(path), Image.open(path) as image:
+        return _upright_shape(image)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Pillow's many errors become one, with the path."""
+    try:
+        yield
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read image {path}: {_reason(error)}") from error
+
+
+def _upright_shape(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (width, height) if image.getexif().get(_ORIENTATION, 1) > 4 else (height, width)
 
 
 def upright(image: Image.Image) -> Image.Image:

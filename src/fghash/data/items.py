@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fghash.data.draws import permutation
 from fghash.data.images import read_image
+from fghash.data.resample import scaled, scaled_shape
 from fghash.errors import InputError
 
 
@@ -21,8 +22,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, position: int) -> NDArray[np.uint8]:
-        """The picture as (height, width, 3) RGB."""
+    def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
+        """The picture as (height, width, 3) RGB: as stored, or scaled to a ``short_side`` in pixels."""
         ...
 
 
@@ -36,9 +37,9 @@ class Files:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, position: int) -> NDArray[np.uint8]:
+    def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
         """Decode one file; an unreadable one raises InputError with its path."""
-        return read_image(self.root / self.names[position])
+        return read_image(self.root / self.names[position], short_side)
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def read(self, position: int) -> NDArray[np.uint8]:
-        """One picture, not a copy."""
+    def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
+        """One picture, not a copy unless it must be scaled."""
         picture: NDArray[np.uint8] = self.pixels[position]
-        return picture
+        if short_side is None:
+            return picture
+        return scaled(picture, scaled_shape(len(picture), picture.shape[1], short_side))
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Items:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def read(self, index: int) -> NDArray[np.uint8]:
-        """The picture of item ``index`` of this split."""
-        return self.source.read(int(self.positions[index]))
+    def read(self, index: int, short_side: int | None = None) -> NDArray[np.uint8]:
+        """The picture of item ``index`` of this split, as :meth:`Source.read`."""
+        return self.source.read(int(self.positions[index]), short_side)
 
     def take(self, indices: NDArray[np.int64]) -> Items:
         """Some of the items, in the order given."""

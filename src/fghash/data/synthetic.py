@@ -96,7 +96,7 @@ class Synthetic(RetrievalDataModule):
                 raise InputError(f"--data.{name}: must be at least 1, got {value}")
         if classes_per_family > factorial(len(PARTS)):
             raise InputError(f"--data.classes_per_family: must be at most 720, got {classes_per_family}")
-        self.image_size, self.counts = image_size, counts
+        self.counts = counts
 
     def read(self) -> Splits:
         """Draw the pictures, as :func:`draw_splits`."""

@@ -1,6 +1,6 @@
-"""Pictures of any size become square batches: drawn crops for training, the centre for evaluation.
+"""Pictures of any size become square batches: drawn cuts for training, the centre for evaluation.
 
-Crops and flips are drawn from (seed, epoch, index) alone. Batches stay bytes as long as possible, because
+Cuts and mirrors are drawn from (seed, epoch, index) alone. Batches stay bytes as long as possible, because
 bytes are four times cheaper to move; :func:`normalise` turns them into floats on whichever device they have
 reached.
 """
@@ -13,11 +13,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fghash.data.draws import uniforms
+from fghash.data.resample import Cut, Picture, cut_out
 from fghash.errors import InputError
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, of values in [0, 1]
@@ -27,19 +27,31 @@ STD = (0.229, 0.224, 0.225)
 # which the decoded cache stores pictures, so that evaluation is the same with the cache and without it.
 MARGIN = 1.15
 
-Picture = NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # top, left, height, width
+Shape = tuple[int, int]  # height, width
+Key = tuple[int, int]  # index, epoch
 
-_ATTEMPTS = (
-    10  # torchvision's: a drawn crop that does not fit is drawn anew this often, then the centre is taken
-)
+# torchvision's: a drawn crop that does not fit is drawn anew this often, then it is the centre.
+_ATTEMPTS = 10
 
 
 class Transform(Protocol):
-    """Pictures of a batch to one tensor."""
+    """What to cut out of the pictures of a batch, to be scaled to squares of ``size``.
 
-    def __call__(self, pictures: Sequence[Picture], keys: Sequence[tuple[int, int]]) -> Tensor:
-        """Bytes (b, 3, size, size); ``keys`` are the (index, epoch) of each picture."""
+    ``short_side``: the short side that the pictures must have; ``None``: they come as they are stored.
+    """
+
+    @property
+    def size(self) -> int:
+        """Side of the squares, in pixels."""
+        ...
+
+    @property
+    def short_side(self) -> int | None:
+        """Short side that the pictures must have, in pixels."""
+        ...
+
+    def cuts(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> list[Cut]:
+        """One cut for each picture of these shapes; ``keys`` are their (index, epoch)."""
         ...
 
 
@@ -49,22 +61,23 @@ class EvaluationTransform:
 
     size: int
 
-    def __call__(self, pictures: Sequence[Picture], keys: Sequence[tuple[int, int]]) -> Tensor:
-        """As :class:`Transform`; the keys play no part."""
-        return torch.stack([self._one(picture) for picture in pictures])
+    @property
+    def short_side(self) -> int | None:
+        """Always the stored size."""
+        return stored_size(self.size)
 
-    def _one(self, picture: Picture) -> Tensor:
-        tensor = resize_short_side(picture, stored_size(self.size))
-        top, left = (round(free / 2) for free in _free_play(tensor, self.size))
-        return tensor[:, top : top + self.size, left : left + self.size]
+    def cuts(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> list[Cut]:
+        """As :class:`Transform`; the keys play no part."""
+        size = self.size
+        return [Cut(round((h - size) / 2), round((w - size) / 2), size, size) for h, w in shapes]
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """A crop and a flip for each picture, drawn from (seed, epoch, index).
+    """A crop and a mirror for each picture, drawn from (seed, epoch, index).
 
-    ``crop``: ``random_resized`` (Inception's: a part of the area in ``crop_scale``, aspect ratio 3/4 to
-    4/3, stretched to the square) or ``random`` (short side to ``MARGIN * size``, then a square anywhere).
+    ``crop``: ``random_resized`` (Inception's: a part of the area in ``crop_scale``, aspect ratio 3/4 to 4/3,
+    stretched to the square) or ``random`` (short side to ``MARGIN * size``, then a square anywhere).
     ``flip``: mirror half of them.
     """
 
@@ -81,27 +94,24 @@ class TrainTransform:
         if not 0 < low <= high <= 1:
             raise InputError(f"--data.crop_scale: must be 0 < low <= high <= 1, got {low} and {high}")
 
-    def __call__(self, pictures: Sequence[Picture], keys: Sequence[tuple[int, int]]) -> Tensor:
+    @property
+    def short_side(self) -> int | None:
+        """A resized crop may be of any part of the picture, so it is drawn on the picture as it is."""
+        return stored_size(self.size) if self.crop == "random" else None
+
+    def cuts(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> list[Cut]:
         """As :class:`Transform`."""
         index, epoch = np.asarray(keys, np.int64).T
         draws = uniforms(self.seed, epoch, index, count=2 * _ATTEMPTS + 3)
-        images = torch.stack(
-            [self._one(picture, row[1:]) for picture, row in zip(pictures, draws, strict=True)]
-        )
-        if self.flip:
-            mirrored = torch.from_numpy(draws[:, 0] < 0.5)
-            images[mirrored] = images[mirrored].flip(-1)
-        return images
+        mirrors = (draws[:, 0] < 0.5) & self.flip
+        boxes = (self._box(*shape, row) for shape, row in zip(shapes, draws[:, 1:], strict=True))
+        return [Cut(*box, mirror=bool(mirror)) for box, mirror in zip(boxes, mirrors, strict=True)]
 
-    def _one(self, picture: Picture, draws: NDArray[np.float64]) -> Tensor:
-        if self.crop == "random":
-            tensor = resize_short_side(picture, stored_size(self.size))
-            top, left = (
-                int(u * (free + 1)) for u, free in zip(draws, _free_play(tensor, self.size), strict=False)
-            )
-            return tensor[:, top : top + self.size, left : left + self.size]
-        top, left, height, width = draw_box(picture.shape[0], picture.shape[1], self.crop_scale, draws)
-        return _resize(picture[top : top + height, left : left + width], (self.size, self.size))
+    def _box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+        if self.crop == "random_resized":
+            return draw_box(height, width, self.crop_scale, draws)
+        free_y, free_x = height - self.size + 1, width - self.size + 1
+        return int(draws[0] * free_y), int(draws[1] * free_x), self.size, self.size
 
 
 def stored_size(size: int) -> int:
@@ -109,16 +119,17 @@ def stored_size(size: int) -> int:
     return round(MARGIN * size)
 
 
-def draw_box(height: int, width: int, scale: tuple[float, float], draws: NDArray[np.float64]) -> Box:
+def draw_box(
+    height: int, width: int, scale: tuple[float, float], draws: NDArray[np.float64]
+) -> tuple[int, int, int, int]:
     """The crop of torchvision's ``RandomResizedCrop.get_params`` for 22 uniform numbers.
 
     Two numbers place the crop, then two an attempt give its part of the area and the logarithm of its aspect
     ratio. If no attempt fits, the central crop with the nearest allowed aspect ratio.
     """
-    area = scale[0] + (scale[1] - scale[0]) * draws[2::2]
+    area = (scale[0] + (scale[1] - scale[0]) * draws[2::2]) * (height * width)
     ratio = np.exp((2 * draws[3::2] - 1) * np.log(4 / 3))
-    widths = np.rint(np.sqrt(height * width * area * ratio)).astype(int)
-    heights = np.rint(np.sqrt(height * width * area / ratio)).astype(int)
+    widths, heights = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
     if not fits.any():
         return _central_box(height, width)
@@ -127,36 +138,30 @@ def draw_box(height: int, width: int, scale: tuple[float, float], draws: NDArray
     return int(draws[0] * (height - h + 1)), int(draws[1] * (width - w + 1)), h, w
 
 
-def _central_box(height: int, width: int) -> Box:
+def _central_box(height: int, width: int) -> tuple[int, int, int, int]:
     h = min(height, round(width / (3 / 4)))
     w = min(width, round(height * (4 / 3)))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def resize_short_side(picture: Picture, short: int) -> Tensor:
-    """Scale a picture so that its short side is ``short`` pixels; (3, h, w) bytes."""
-    height, width = picture.shape[:2]
-    scale = short / min(height, width)
-    return _resize(picture, (max(short, int(height * scale)), max(short, int(width * scale))))
+def cut_batch(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Tensor:
+    """The cuts of the pictures, bytes (b, 3, size, size)."""
+    images = torch.empty((len(pictures), 3, size, size), dtype=torch.uint8)
+    for picture, cut, out in zip(pictures, cuts, images.numpy(), strict=True):
+        cut_out(picture, cut, out)
+    return images
 
 
-def _resize(picture: Picture, size: tuple[int, int]) -> Tensor:
-    """Bilinear with antialiasing, as Pillow and torchvision resize."""
-    pixels = np.ascontiguousarray(picture)
-    if pixels.shape[:2] == size:
-        return torch.tensor(pixels).permute(2, 0, 1)
-    with_batch = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)[None]
-    return F.interpolate(with_batch, size=size, mode="bilinear", antialias=True)[0]
-
-
-def _free_play(image: Tensor, size: int) -> tuple[int, int]:
-    """How far a square of ``size`` can move down and right."""
-    return image.shape[-2] - size, image.shape[-1] - size
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Bytes to floats with ImageNet's mean and deviation, on the images' own device."""
-    shape = (1, 3, 1, 1)
+def normalise(images: Tensor, out: Tensor | None = None) -> Tensor:
+    """Levels of 0 to 255 to floats with ImageNet's mean and deviation, on the images' own device."""
+    shape = (3, 1, 1)
     mean = torch.tensor(MEAN, device=images.device).mul(255).view(shape)
     inverse = torch.tensor(STD, device=images.device).mul(255).reciprocal().view(shape)
-    return images.float().sub_(mean).mul_(inverse)
+    out = torch.empty(images.shape, device=images.device) if out is None else out
+    if images.device.type != "cpu":
+        return out.copy_(images).sub_(mean).mul_(inverse)
+    for source, result in zip(
+        images, out, strict=True
+    ):  # image by image, while it is in the processor's cache
+        result.copy_(source).sub_(mean).mul_(inverse)
+    return out
