@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes, as_labels
 from fghash.errors import InputError
-from fghash.evaluation import metrics
+from fghash.evaluation.conventions import CONVENTIONS, DIVISORS, OWN
 from fghash.evaluation.hamming import hamming_groups
 from fghash.evaluation.nearness import nearness_groups
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import TieGroups
 from fghash.evaluation.relevance import Relevance
+from fghash.evaluation.scoring import Scores, counts, scores_from_groups
+from fghash.evaluation.stable import convention_scores, stable_ranks
 from fghash.evaluation.work import Work
-
-Scores = dict[str, float | int | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +54,49 @@ def evaluate(
         InputError: no items, codes or labels that do not fit one another, or values that are no codes or
         labels.
     """
-    relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
-    work = Work.of(memory=memory, progress=progress, threads=threads, kernel=kernel, device=device)
-    groups = _groups(queries, gallery, relevance, work)
     protocol = protocol or RetrievalProtocol()
-    return Evaluation(scores_from_groups(groups, protocol), groups, protocol)
+    relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
+    work = Work.of(memory, threads, kernel, device, progress)
+    groups = _groups(queries, gallery, relevance, work)
+    if protocol.convention in OWN:
+        return Evaluation(scores_from_groups(groups, protocol), groups, protocol)
+    ranks = stable_ranks(queries, gallery, relevance, work)
+    scores: Scores = {**convention_scores(protocol.convention, ranks, protocol.cutoffs, len(gallery))}
+    return Evaluation({**scores, **counts(groups)}, groups, protocol)
 
 
-def scores_from_groups(groups: TieGroups, protocol: RetrievalProtocol) -> Scores:
-    """All scores of a protocol from stored tie groups: a new cutoff needs no codes."""
-    counted = int((groups.n_relevant > 0).sum())
-    scores: Scores = {
-        "map": _mean(metrics.average_precision(groups)),
-        "map_best_ties": _mean(metrics.average_precision(groups, ties="best")),
-        "map_worst_ties": _mean(metrics.average_precision(groups, ties="worst")),
-    }
-    for k in protocol.cutoffs:
-        scores[f"map_at_{k}"] = _mean(metrics.average_precision(groups, k))
-        scores[f"precision_at_{k}"] = _mean(metrics.precision_at(groups, k))
-        scores[f"recall_at_{k}"] = _mean(metrics.recall_at(groups, k))
-    within = metrics.precision_within_radius(groups, protocol.radius)
-    scores[f"precision_hamming_radius_{protocol.radius}"] = None if within is None else _mean(within)
-    counts = {"n_queries": len(groups), "n_gallery": groups.n_gallery}
-    return {**scores, **counts, "n_queries_without_relevant": len(groups) - counted, "bits": groups.bits}
+def convention_table(
+    queries: Codes,
+    gallery: Codes,
+    query_labels: Any,
+    gallery_labels: Any,
+    cutoffs: tuple[int, ...] = (1, 10, 100),
+    *,
+    memory: int | None = None,
+    progress: bool = False,
+    threads: int | None = None,
+) -> list[dict[str, Any]]:
+    """``map`` and ``map_at_k`` of the same codes under every convention, a row each; ours first.
 
-
-def _mean(values: np.ndarray) -> float | None:
-    counted = values[~np.isnan(values)]
-    return float(np.clip(counted.mean(), 0.0, 1.0)) if len(counted) else None
+    Raises:
+        InputError: as :func:`evaluate`.
+    """
+    protocol = RetrievalProtocol(cutoffs=cutoffs)
+    relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
+    work = Work.of(memory, threads, progress=progress)
+    groups = _groups(queries, gallery, relevance, work)
+    ranks = stable_ranks(queries, gallery, relevance, work)
+    rows = []
+    for name, divisor in OWN.items():
+        scores = scores_from_groups(groups, replace(protocol, convention=name))
+        chosen = {key: value for key, value in scores.items() if key == "map" or key.startswith("map_at_")}
+        rows.append(
+            {"convention": name, **chosen, "summary": f"divides by {DIVISORS[divisor]}, expected over ties"}
+        )
+    for name, convention in CONVENTIONS.items():
+        scores = {**convention_scores(name, ranks, protocol.cutoffs, len(gallery))}
+        rows.append({"convention": name, **scores, "summary": f"{convention.source}: {convention.summary}"})
+    return rows
 
 
 def _groups(queries: Codes, gallery: Codes, relevance: Relevance, work: Work) -> TieGroups:

@@ -13,7 +13,7 @@ from typing import Any
 from fghash.codes import load_codes
 from fghash.codes.files import replacing
 from fghash.errors import InputError
-from fghash.evaluation.evaluator import Evaluation, evaluate
+from fghash.evaluation.evaluator import Evaluation, convention_table, evaluate
 from fghash.evaluation.protocol import RetrievalProtocol
 
 
@@ -26,6 +26,7 @@ def evaluate_files(
     progress: bool = False,
     threads: int | None = None,
     kernel: str = "auto",
+    device: str | None = None,
 ) -> Evaluation:
     """Score the ranking of the codes in one ``.npz`` for each of the queries in another.
 
@@ -35,9 +36,34 @@ def evaluate_files(
     gallery_codes, gallery_labels = load_codes(gallery)
     query_codes, query_labels = load_codes(queries)
     labels = query_labels, gallery_labels
-    settings: dict[str, Any] = {"memory": memory, "progress": progress, "threads": threads, "kernel": kernel}
+    settings: dict[str, Any] = {"memory": memory, "progress": progress, "threads": threads}
+    settings |= {"kernel": kernel, "device": device}
     try:
         return evaluate(query_codes, gallery_codes, *labels, protocol, **settings)
+    except InputError as error:
+        raise InputError(f"{queries} against {gallery}: {error}") from None
+
+
+def convention_table_files(
+    gallery: str | Path,
+    queries: str | Path,
+    cutoffs: tuple[int, ...] = (1, 10, 100),
+    *,
+    memory: int | None = None,
+    progress: bool = False,
+    threads: int | None = None,
+) -> list[dict[str, Any]]:
+    """What every convention makes of the codes in two files, a row each (see :func:`convention_table`).
+
+    Raises:
+        InputError: as :func:`evaluate_files`.
+    """
+    gallery_codes, gallery_labels = load_codes(gallery)
+    query_codes, query_labels = load_codes(queries)
+    labels = query_labels, gallery_labels
+    settings: dict[str, Any] = {"memory": memory, "progress": progress, "threads": threads}
+    try:
+        return convention_table(query_codes, gallery_codes, *labels, cutoffs, **settings)
     except InputError as error:
         raise InputError(f"{queries} against {gallery}: {error}") from None
 

@@ -5,6 +5,7 @@ both. With x a code and y = x ^ a, let u be the number of ones of y where a and 
 the distance to a is u + v and that to b is |a ^ b| - u + v. One table over (u, v) holds both histograms.
 """
 
+# mypy: disable-error-code="no-untyped-def, call-arg, untyped-decorator"
 from __future__ import annotations
 
 from functools import partial
@@ -36,18 +37,18 @@ def count(
         _count_wide(queries, gallery, *runs, total, relevant)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def popcount(context, word):  # type: ignore[no-untyped-def]
+@intrinsic
+def popcount(context, word):
     """Number of ones of an unsigned 64-bit word, by the processor's instruction."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
 
 
 @compiled
-def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant):  # type: ignore[no-untyped-def]
+def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant):
     cells = np.empty(65 * 64, np.uint32)
     for start in range(0, len(gallery), _BLOCK):
         block = gallery[start : start + _BLOCK]
@@ -61,15 +62,15 @@ def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant):  #
 
 
 @compiled
-def _one(codes, query, histogram):  # type: ignore[no-untyped-def]
+def _one(codes, query, histogram):
     for code in codes:
-        histogram[popcount(code ^ query)] += 1  # type: ignore[call-arg]
+        histogram[popcount(code ^ query)] += 1
 
 
 @compiled
-def _pair(codes, query, other, cells, histogram, other_histogram):  # type: ignore[no-untyped-def]
+def _pair(codes, query, other, cells, histogram, other_histogram):
     differ = query ^ other
-    n_differ = np.int64(popcount(differ))  # type: ignore[call-arg]
+    n_differ = np.int64(popcount(differ))
     n_agree = len(histogram) - 1 - n_differ
     cells[: n_differ * 64 + 65] = 0  # v reaches 64 only where u is always 0
     _fill(codes, query, differ, cells)
@@ -81,23 +82,23 @@ def _pair(codes, query, other, cells, histogram, other_histogram):  # type: igno
 
 
 @compiled
-def _fill(codes, query, differ, cells):  # type: ignore[no-untyped-def]
+def _fill(codes, query, differ, cells):
     index = np.empty(_CHUNK, np.uint64)
     whole = len(codes) // _CHUNK * _CHUNK
     for start in range(0, whole, _CHUNK):
         chunk = codes[start : start + _CHUNK]
         for j in range(_CHUNK):
             y = chunk[j] ^ query
-            index[j] = (popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)  # type: ignore[call-arg]
+            index[j] = (popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)
         for j in range(_CHUNK):
             cells[index[j]] += np.uint32(1)
     for code in codes[whole:]:
         y = code ^ query
-        cells[(popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)] += np.uint32(1)  # type: ignore[call-arg]
+        cells[(popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)] += np.uint32(1)
 
 
 @compiled
-def _count_wide(queries, gallery, offsets, starts, stops, total, relevant):  # type: ignore[no-untyped-def]
+def _count_wide(queries, gallery, offsets, starts, stops, total, relevant):
     for i in range(len(queries)):
         _histogram(gallery, queries[i], total[i])
         for run in range(offsets[i], offsets[i + 1]):
@@ -105,9 +106,9 @@ def _count_wide(queries, gallery, offsets, starts, stops, total, relevant):  # t
 
 
 @compiled
-def _histogram(codes, query, histogram):  # type: ignore[no-untyped-def]
+def _histogram(codes, query, histogram):
     for code in codes:
         distance = np.uint64(0)
         for w in range(len(query)):
-            distance += popcount(code[w] ^ query[w])  # type: ignore[call-arg]
+            distance += popcount(code[w] ^ query[w])
         histogram[distance] += 1

@@ -13,16 +13,26 @@ from typing import Literal
 
 import numpy as np
 
+from fghash.evaluation.conventions import Divisor
 from fghash.evaluation.ranking import TieGroups
 
 Ties = Literal["expected", "best", "worst"]
 
 
-def average_precision(groups: TieGroups, k: int | None = None, ties: Ties = "expected") -> np.ndarray:
-    """AP@k of each query (q,), divided by min(k, relevant items); NaN without any. k None: all."""
+def average_precision(
+    groups: TieGroups, k: int | None = None, ties: Ties = "expected", divisor: Divisor = "min"
+) -> np.ndarray:
+    """AP@k of each query (q,), NaN without a relevant item; k None: over the whole gallery.
+
+    ``divisor``: ``min`` (min(k, relevant items)), ``relevant`` (all of them) or ``hits`` (those in the
+    first k).
+    """
     k = groups.n_gallery if k is None else k
-    sums = _precision_sums(groups.where((groups.relevant > 0) & (groups.nearer < k)), k, ties)
-    return _divide(sums, np.minimum(groups.n_relevant, k))
+    seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
+    if divisor == "hits":
+        return np.where(groups.n_relevant > 0, _average_over_hits(seen, k, ties), np.nan)
+    sums = _sum_by_query(seen, _precision_sums(seen, k, ties))
+    return _divide(sums, groups.n_relevant if divisor == "relevant" else np.minimum(groups.n_relevant, k))
 
 
 def precision_at(groups: TieGroups, k: int) -> np.ndarray:
@@ -41,26 +51,49 @@ def hits_at(groups: TieGroups, k: int) -> np.ndarray:
     return _sum_by_query(groups, groups.relevant * (visible / groups.size))
 
 
-def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray | None:
+def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
     """Precision among the items within a Hamming radius, of each query (q,); 0 where nothing lies within.
 
-    None for codes that have no Hamming distance.
+    Only for codes that have a Hamming distance.
     """
-    if groups.distance is None:
-        return None
+    assert groups.distance is not None
     within = groups.distance <= radius
     found = _sum_by_query(groups, groups.size * within)
     hits = _sum_by_query(groups, groups.relevant * within)
     return np.where(groups.n_relevant > 0, hits / np.maximum(found, 1), np.nan)
 
 
+def _average_over_hits(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
+    """AP@k over the hits in the first k; 0 without hits. Their number varies with the group that k cuts."""
+    whole = groups.where(groups.nearer.astype(np.int64) + groups.size <= k)
+    sums, hits = _sum_by_query(whole, _precision_sums(whole, k, ties)), whole.n_relevant
+    averages = sums / np.maximum(hits, 1)
+    cut = groups.where(groups.nearer.astype(np.int64) + groups.size > k)
+    for query, n, r, nearer in zip(cut.query, cut.size, cut.relevant, cut.nearer, strict=True):
+        found, weights = _hits_of_draw(int(n), int(r), int(k - nearer))
+        places = np.full(len(found), float(k - nearer))
+        start, before = np.full(len(found), float(nearer)), np.full(len(found), float(hits[query]))
+        added = _FORMS[ties](places, found, start, before, places)
+        values = (sums[query] + added) / np.maximum(before + found, 1)
+        averages[query] = {"expected": weights @ values, "best": values.max(), "worst": values.min()}[ties]
+    return np.asarray(np.clip(averages, 0.0, 1.0))
+
+
+def _hits_of_draw(n: int, r: int, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Possible numbers of relevant items among t of n, r of them relevant, and their probabilities."""
+    h = np.arange(max(0, t - (n - r)), min(r, t) + 1, dtype=np.float64)
+    ratios = (r - h[:-1]) * (t - h[:-1]) / ((h[:-1] + 1) * (n - r - t + h[:-1] + 1))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    weights = np.exp(logs - logs.max())
+    return h, weights / weights.sum()
+
+
 def _precision_sums(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
-    """Sum over the hits of the precision at their ranks, of each query; every group holds a relevant item."""
+    """Sum over the hits of each group of the precision at their ranks; every group holds a relevant item."""
     n, r, nearer = (part.astype(np.float64) for part in (groups.size, groups.relevant, groups.nearer))
     before = groups.relevant_nearer.astype(np.float64)
     visible = np.clip(k - nearer, 0, n)
-    form = {"expected": _expected, "best": _best, "worst": _worst}[ties]
-    return _sum_by_query(groups, form(n, r, nearer, before, visible))
+    return np.asarray(_FORMS[ties](n, r, nearer, before, visible))
 
 
 def _expected(
@@ -84,6 +117,8 @@ def _worst(n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray,
     start = nearer + n - r
     return np.asarray(j - (start - before) * harmonic_gap(start, j))
 
+
+_FORMS = {"expected": _expected, "best": _best, "worst": _worst}
 
 _FEW = 64
 _SMALL = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, _FEW + 1))])

@@ -4,6 +4,7 @@ The distances of the relevant items are sorted; each of them is a level. Every c
 its level by a table over equal steps of distance, which names the first level that can be meant.
 """
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import numpy as np
@@ -51,7 +52,7 @@ def _prepare_quantized(gallery: QuantizedCodes, multiplicity: np.ndarray, number
 
 
 @compiled
-def _table(query, words, product, l2):  # type: ignore[no-untyped-def]
+def _table(query, words, product, l2):
     """As :func:`fghash.evaluation.distances.lookup_tables`, for one query; ``words`` (m, d, k)."""
     m, d, k = words.shape
     table = np.zeros((m, k))
@@ -67,7 +68,7 @@ def _table(query, words, product, l2):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _look_up(table, indices, item_part, query_part):  # type: ignore[no-untyped-def]
+def _look_up(table, indices, item_part, query_part):
     distances = np.empty(len(indices), np.float32)
     for i in range(len(indices)):
         total = query_part + item_part[i]
@@ -78,7 +79,7 @@ def _look_up(table, indices, item_part, query_part):  # type: ignore[no-untyped-
 
 
 @compiled
-def _levels(distances, multiplicity, relevant):  # type: ignore[no-untyped-def]
+def _levels(distances, multiplicity, relevant):
     ordered = np.sort(distances[relevant])
     levels, counts = _runs_of_equals(ordered)
     size = np.zeros(len(levels), np.int64)
@@ -106,7 +107,7 @@ def _levels(distances, multiplicity, relevant):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _runs_of_equals(ordered):  # type: ignore[no-untyped-def]
+def _runs_of_equals(ordered):
     levels = np.empty(len(ordered), ordered.dtype)
     counts = np.zeros(len(ordered), np.int64)
     n = 0
@@ -119,7 +120,7 @@ def _runs_of_equals(ordered):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _steps(levels):  # type: ignore[no-untyped-def]
+def _steps(levels):
     """For each step of distance the first level at or beyond it: levels of earlier steps are smaller."""
     low, span = np.float64(levels[0]), np.float64(levels[-1]) - np.float64(levels[0])
     length = _STEPS * len(levels)
@@ -134,7 +135,7 @@ def _steps(levels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _step(distance, low, scale, length):  # type: ignore[no-untyped-def]
+def _step(distance, low, scale, length):
     """Never decreases with distance."""
     position = (np.float64(distance) - low) * scale
     if position > 0:

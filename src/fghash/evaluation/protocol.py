@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fghash.errors import InputError
+from fghash.evaluation.conventions import CONVENTIONS, OWN
+from fghash.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,12 @@ class RetrievalProtocol:
     """What the scores of one row mean; rows of different protocols are never mixed.
 
     ``cutoffs``: the k of every score "at k". ``radius``: of precision within a Hamming radius.
+    ``convention``: ``fghash``, its variants by divisor (``fghash-hits``, ``fghash-relevant``), or another
+    code base's (:data:`fghash.evaluation.conventions.CONVENTIONS`), which then gives ``map`` and
+    ``map_at_k`` alone.
 
     Raises:
-        InputError: a cutoff below 1, given twice, or none.
+        InputError: a cutoff below 1, given twice, or none; an unknown convention.
 
     >>> RetrievalProtocol(cutoffs=(1, 10)).name
     'fghash-1@1,10'
@@ -30,6 +35,7 @@ class RetrievalProtocol:
     version: int = 1
     cutoffs: tuple[int, ...] = (1, 10, 100)
     radius: int = 2
+    convention: str = "fghash"
 
     def __post_init__(self) -> None:
         cutoffs = tuple(self.cutoffs)
@@ -42,10 +48,14 @@ class RetrievalProtocol:
             raise InputError(f"version: {self.version}, expected 1")
         if self.radius < 0:
             raise InputError(f"radius: {self.radius}, expected 0 or more")
+        known = [*OWN, *CONVENTIONS]
+        if self.convention not in known:
+            hint = nearest(self.convention, known)
+            raise InputError(f"convention: '{self.convention}', expected one of {', '.join(known)}{hint}")
         object.__setattr__(self, "cutoffs", tuple(sorted(int(k) for k in cutoffs)))
 
     @property
     def name(self) -> str:
-        """Distinct for every protocol: ``fghash-<version>@<cutoffs>``, with the radius where it is not 2."""
+        """Distinct for every protocol: ``<convention>-<version>@<cutoffs>``, and the radius if not 2."""
         radius = "" if self.radius == 2 else f",r{self.radius}"
-        return f"fghash-{self.version}@{','.join(map(str, self.cutoffs))}{radius}"
+        return f"{self.convention}-{self.version}@{','.join(map(str, self.cutoffs))}{radius}"

@@ -1,0 +1,65 @@
+"""From tie groups to the named scores of a protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fghash.errors import InputError
+from fghash.evaluation.conventions import OWN
+from fghash.evaluation.metrics import average_precision, precision_at, precision_within_radius, recall_at
+from fghash.evaluation.protocol import RetrievalProtocol
+from fghash.evaluation.ranking import TieGroups
+
+Scores = dict[str, float | int | None]
+
+
+def scores_from_groups(groups: TieGroups, protocol: RetrievalProtocol) -> Scores:
+    """All scores of a protocol from stored tie groups: a new cutoff needs no codes.
+
+    Raises:
+        InputError: a convention of another code base, which needs the codes themselves.
+    """
+    scores: Scores = {name: _mean(values) for name, values in scores_by_query(groups, protocol).items()}
+    if groups.distance is None:
+        scores[f"precision_hamming_radius_{protocol.radius}"] = None
+    return {**scores, **counts(groups)}
+
+
+def scores_by_query(groups: TieGroups, protocol: RetrievalProtocol) -> dict[str, np.ndarray]:
+    """Every score of each query (q,), NaN where the query has no relevant item.
+
+    Raises:
+        InputError: a convention of another code base.
+    """
+    if protocol.convention not in OWN:
+        raise InputError(f"convention: '{protocol.convention}' needs codes, tie groups give {', '.join(OWN)}")
+    divisor = OWN[protocol.convention]
+    scores = {
+        "map": average_precision(groups, divisor=divisor),
+        "map_best_ties": average_precision(groups, ties="best", divisor=divisor),
+        "map_worst_ties": average_precision(groups, ties="worst", divisor=divisor),
+    }
+    for k in protocol.cutoffs:
+        scores[f"map_at_{k}"] = average_precision(groups, k, divisor=divisor)
+        scores[f"precision_at_{k}"] = precision_at(groups, k)
+        scores[f"recall_at_{k}"] = recall_at(groups, k)
+    if groups.distance is not None:
+        scores[f"precision_hamming_radius_{protocol.radius}"] = precision_within_radius(
+            groups, protocol.radius
+        )
+    return scores
+
+
+def counts(groups: TieGroups) -> dict[str, int]:
+    """What the scores are about."""
+    return {
+        "n_queries": len(groups),
+        "n_gallery": groups.n_gallery,
+        "n_queries_without_relevant": int((groups.n_relevant == 0).sum()),
+        "bits": groups.bits,
+    }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    counted = values[~np.isnan(values)]
+    return float(np.clip(counted.mean(), 0.0, 1.0)) if len(counted) else None
