@@ -107,7 +107,7 @@ def _create(config: BackboneConfig) -> nn.Module:
     """timm's feature network of that name."""
     if not timm.is_model(config.name):
         raise InputError(
-            f"backbone: unknown network '{config.name}' (any timm model)"
+            f"--backbone: unknown network '{config.name}' (any timm model)"
             + nearest(config.name, timm.list_models())
         )
     pretrained = config.weights == "pretrained"
@@ -123,10 +123,10 @@ def _creation_problem(config: BackboneConfig, error: Exception) -> str:
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     if config.weights == "pretrained":
         return (
-            f"backbone.weights: the pretrained weights of '{config.name}' could not be fetched ({reason}); "
+            f"--backbone.weights: the pretrained weights of '{config.name}' could not be fetched ({reason}); "
             "give the path of a .safetensors or .pth file instead"
         )
-    return f"backbone: timm cannot build '{config.name}' with options {dict(config.options)}: {reason}"
+    return f"--backbone: timm cannot build '{config.name}' with options {dict(config.options)}: {reason}"
 
 
 def _cut(network: nn.Module, name: str) -> tuple[nn.ModuleList, tuple[int, ...]]:
@@ -135,7 +135,7 @@ def _cut(network: nn.Module, name: str) -> tuple[nn.ModuleList, tuple[int, ...]]
     strides = list(info.reduction())
     if not set(STRIDES) <= set(strides):
         raise InputError(
-            f"backbone: '{name}' has maps at strides {strides}, strides {list(STRIDES)} are needed"
+            f"--backbone: '{name}' has maps at strides {strides}, strides {list(STRIDES)} are needed"
         )
     points = [strides.index(stride) for stride in STRIDES]
     ends = [info.module_name()[point].replace(".", "_") for point in points]
@@ -143,7 +143,7 @@ def _cut(network: nn.Module, name: str) -> tuple[nn.ModuleList, tuple[int, ...]]
     pieces = _pieces(network, ends)
     names = [piece for piece, _ in pieces]
     if not all(end in names for end in ends):
-        raise InputError(f"backbone: '{name}' cannot be cut into stages at {ends} (its parts: {names})")
+        raise InputError(f"--backbone: '{name}' cannot be cut into stages at {ends} (its parts: {names})")
     stages = nn.ModuleList()
     start = 0
     for end in ends:
@@ -186,12 +186,12 @@ def _check_cut(
             same = same and x.shape == map_.shape and x.shape[1] == c and torch.equal(x, map_)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"backbone: '{name}' does not run on images of any size: {str(error).splitlines()[0]}"
+            f"--backbone: '{name}' does not run on images of any size: {str(error).splitlines()[0]}"
         ) from error
     network.train(training)
     if not same:
         raise InputError(
-            f"backbone: '{name}' is not a plain sequence of stages, its maps cannot be taken level by level"
+            f"--backbone: '{name}' is not a plain sequence of stages, its maps cannot be taken level by level"
         )
 
 
@@ -199,7 +199,9 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     """Fill the network from a file with timm's (or torchvision's, where they agree) names; extra heads are
     left.
     """
-    state = {_own_name(key, network): value for key, value in read_weights(path, "backbone.weights").items()}
+    state = {
+        _own_name(key, network): value for key, value in read_weights(path, "--backbone.weights").items()
+    }
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     wrong = [
@@ -210,7 +212,7 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     if missing or wrong:
         listed = "; ".join([*wrong[:5], *(f"{key} is missing" for key in missing[:5])])
         raise InputError(
-            f"backbone.weights: {path} does not fit: "
+            f"--backbone.weights: {path} does not fit: "
             f"{len(wrong)} wrong shapes, {len(missing)} missing: {listed}"
         )
     network.load_state_dict(

@@ -15,6 +15,7 @@ import timm
 import torch
 import torchvision
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities import rank_zero_only
 
 from fghash.backbone import Backbone
@@ -23,6 +24,7 @@ from fghash.config import RunConfig, document, scientific
 from fghash.data import DATASETS
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import EncodedSplit, encode
+from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.methods import METHODS
 from fghash.methods.base import HashingMethod
@@ -150,7 +152,10 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     resumes = last.is_file() and not run.folder.records()
     if resumes:
         _say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
-    trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
+    try:
+        trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
+    except MisconfigurationException as error:
+        raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     if run.data.validation and trainer.max_epochs != 0:

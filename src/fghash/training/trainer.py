@@ -54,7 +54,7 @@ def choose_devices(gpus: int | None) -> Devices:
     available = torch.cuda.device_count()
     if gpus is not None and not 0 <= gpus <= available:
         raise InputError(
-            f"gpus: {gpus} asked for, this machine has {available} "
+            f"--gpus: {gpus} asked for, this machine has {available} "
             f"(allowed: 0 for the CPU, up to {available})"
         )
     wanted = available if gpus is None else gpus
@@ -106,7 +106,7 @@ def build_trainer(
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
 
 
 def _be_quiet() -> None:
