@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import Progress
 
 from fghash.data.cache import VERSION, Bytes, Decoded, Index, checksum, digest, open_cache
@@ -160,10 +161,12 @@ def _fill(files: Files, index: Index, pixels: Bytes, short_side: int, n_threads:
 
 def _each(do: Callable[[int], Any], count: int, n_threads: int, title: str) -> Iterator[Any]:
     """``do`` for 0 .. count - 1 on several threads, results in order, with a progress bar."""
-    with ThreadPoolExecutor(max(1, n_threads)) as pool, Progress(transient=True) as progress:
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with ThreadPoolExecutor(max(1, n_threads)) as pool, bar:
         futures = [pool.submit(do, position) for position in range(count)]
         try:
-            for future in progress.track(futures, description=title):
+            for future in bar.track(futures, description=title):
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
