@@ -56,16 +56,20 @@ def test_refusals(refused: Callable[..., str], words: str, said: str) -> None:
     assert said in refused(*words.split())
 
 
-def test_what_never_imports_torch(tmp_path: Path) -> None:
+def test_what_never_imports_torch(tmp_path: Path, stored: Callable[..., str]) -> None:
     script = """
         import sys
         import numpy as np
         from fghash.cli import main
         np.savez("g.npz", codes=np.eye(4, dtype=bool), labels=np.arange(4))
+        evaluate = ["evaluate", "--gallery", "g.npz", "--queries", "g.npz"]
+        run = sys.argv[1]
         done = [
             ["--help"], ["--version"], ["fit", "--help"], ["list", "methods"], ["list", "datasets"],
             ["leaderboard", "--runs", ".", "--out", "l.csv"], ["leaderboard", "--runs", ".", "--published"],
-            ["evaluate", "--gallery", "g.npz", "--queries", "g.npz", "--kernel", "numpy"],
+            [*evaluate, "--kernel", "numpy", "--bootstrap", "100", "--curves", "c", "--plots"],
+            [*evaluate, "--kernel", "numpy", "--convention", "fish"], [*evaluate, "--all-conventions"],
+            ["compare", "--samples", "100", run, run],
         ]
         fit = ["fit", "--method", "hashnet"]
         refused = [
@@ -82,5 +86,6 @@ def test_what_never_imports_torch(tmp_path: Path) -> None:
         assert not loaded, loaded
     """
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, check=True, capture_output=True
-    )
+        [sys.executable, "-c", textwrap.dedent(script), stored("hashnet")],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip

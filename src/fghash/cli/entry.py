@@ -30,6 +30,11 @@ COMMANDS = {
         "score stored codes of any code base, or score a stored run anew",
         example="fghash evaluate --gallery g.npz --queries q.npz --cutoffs 1 10 100 --json out.json",
     ),
+    "compare": Command(
+        "fghash.cli.compare:run",
+        "test two stored runs against each other, query by query",
+        example="fghash compare runs/synthetic/hashnet/32/ID runs/synthetic/phpq/32/ID",
+    ),
     "leaderboard": Command(
         "fghash.cli.leaderboard:run",
         "write the table of all stored runs",

@@ -40,6 +40,21 @@ class Options(argparse.ArgumentParser):
         raise InputError(f"{self.prog.removeprefix('fghash ')}: {message}")
 
 
-def at_least(least: int, flag: str) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from ``least``."""
-    return lambda text: whole(text, flag, least)
+
+    def read(text: str) -> int:
+        try:
+            return whole(text, "number", least)
+        except InputError as error:  # argparse puts the flag's name in place of ours, and loses other errors
+            raise argparse.ArgumentTypeError(str(error).removeprefix("number: ")) from None
+
+    return read
+
+
+def add_cutoffs(options: Options) -> None:
+    """``--cutoffs``, which every scoring command has."""
+    options.add_argument(
+        "--cutoffs", nargs="+", type=at_least(1), default=[1, 10, 100], metavar="K",
+        help="the k of the scores @k (1 10 100)",
+    )  # fmt: skip
