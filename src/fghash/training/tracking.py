@@ -85,4 +85,4 @@ def log_scores(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]]) -> 
 def _finish(loggers: Sequence[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish(quiet=True)
+            logger.experiment.finish()

@@ -1,0 +1,41 @@
+"""Checkpoints: whole or absent, and never run."""
+
+import pytest
+import torch
+
+from fghash.errors import InputError
+from fghash.training.checkpoints import SafeCheckpoints, read_checkpoint
+
+
+class Bomb:
+    """Runs something when it is unpickled."""
+
+    def __reduce__(self):
+        return (print, ("it ran",))
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    SafeCheckpoints().save_checkpoint(
+        {"state_dict": {"x": torch.arange(3)}, "epoch": 2}, tmp_path / "a" / "last.ckpt"
+    )
+    assert torch.equal(read_checkpoint(tmp_path / "a" / "last.ckpt")["state_dict"]["x"], torch.arange(3))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["last.ckpt"]
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    io = SafeCheckpoints()
+    io.save_checkpoint({"state_dict": {}, "epoch": 1}, tmp_path / "last.ckpt")
+    with pytest.raises(Exception, match="pickle"):
+        io.save_checkpoint({"state_dict": {}, "epoch": 2, "no": lambda: None}, tmp_path / "last.ckpt")
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_foreign_files_are_refused_and_nothing_in_them_runs(tmp_path, capsys):
+    torch.save({"state_dict": {}, "bomb": Bomb()}, tmp_path / "bomb.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    torch.save({"weights": torch.ones(1)}, tmp_path / "other.ckpt")
+    for name in ("bomb.ckpt", "text.ckpt", "other.ckpt"):
+        with pytest.raises(InputError, match=name):
+            read_checkpoint(tmp_path / name)
+    assert "it ran" not in capsys.readouterr().out
