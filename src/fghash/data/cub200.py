@@ -31,9 +31,10 @@ def read_cub200(root: str | Path | None) -> Splits:
             folder
             has no images.
     """
-    folder = layout.existing_root(root, "images.txt", "train_test_split.txt", "images")
+    folder = layout.first_folder(root, "CUB_200_2011")
+    layout.existing_root(folder, "images.txt", "train_test_split.txt", "images")
     paths = layout.keyed_lines(folder / "images.txt")
-    in_train = _column(folder / "train_test_split.txt", paths, 0, 1)
+    in_train = layout.column(folder / "train_test_split.txt", paths, 0, 1)
     classes, class_names = _classes(folder, paths)
     _refuse_empty_classes(folder, set(class_names.values()), paths)
     layout.check_files(folder / "images", list(paths.values()), str(folder / "images.txt"))
@@ -41,15 +42,6 @@ def read_cub200(root: str | Path | None) -> Splits:
     for key, path in paths.items():
         listed["train" if in_train[key] else "query"].append((f"images/{path}", classes[key]))
     return layout.class_splits(folder, listed, class_names, OFFICIAL)
-
-
-def _column(path: Path, keys: dict[str, str], low: int, high: int | None) -> dict[str, int]:
-    """The integer that ``path`` gives for each of ``keys``."""
-    values = layout.keyed_lines(path)
-    for key in keys:
-        if key not in values:
-            raise InputError(f"{path}: id {key} of images.txt is missing")
-    return {key: layout.whole_number(values[key], f"{path} id {key}", low, high) for key in keys}
 
 
 def _classes(folder: Path, paths: dict[str, str]) -> tuple[dict[str, int], dict[int, str]]:
@@ -62,7 +54,7 @@ def _classes(folder: Path, paths: dict[str, str]) -> tuple[dict[str, int], dict[
         return {key: numbers[name] for key, name in of_folder.items()}, {
             n: name for name, n in numbers.items()
         }
-    classes = _column(labels, paths, 1, len(named) or OFFICIAL.classes)
+    classes = layout.column(labels, paths, 1, len(named) or OFFICIAL.classes)
     return classes, {number: named.get(str(number), of_folder[key]) for key, number in classes.items()}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fghash.data.images import SUFFIXES
 from fghash.data.items import Items, Official, Splits
@@ -62,6 +63,46 @@ def keyed_lines(path: Path) -> dict[str, str]:
     return values
 
 
+def column(path: Path, keys: Iterable[str], low: int, high: int | None) -> dict[str, int]:
+    """The whole number in [low, high] that a list of ``key value`` lines gives for each of ``keys``.
+
+    Raises:
+        InputError: a key is missing or twice, a value is out of range.
+    """
+    values = keyed_lines(path)
+    for key in keys:
+        if key not in values:
+            raise InputError(f"{path}: id {key} of images.txt is missing")
+    return {key: whole_number(values[key], f"{path} id {key}", low, high) for key in keys}
+
+
+def read_mat(path: Path, *keys: str) -> tuple[NDArray[Any], ...]:
+    """Variables of a MATLAB file, without dimensions of one; a single value is an array of one.
+
+    Raises:
+        InputError: no such file, no MATLAB file, or a variable is missing.
+    """
+    from scipy.io import loadmat  # half a second, and only some data sets need it
+
+    try:
+        variables = loadmat(path, squeeze_me=True)
+        return tuple(np.atleast_1d(variables[key]) for key in keys)
+    except FileNotFoundError:
+        raise InputError(f"cannot read list {path}: no such file") from None
+    except KeyError as error:
+        raise InputError(f"cannot read list {path}: it has no variable {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"cannot read list {path}: no MATLAB file ({' '.join(str(error).split())})"
+        ) from error
+
+
+def first_folder(root: str | Path | None, *inner: str) -> Path:
+    """The first of the sub-folders ``inner`` that exists, or ``root``: archives unpack into a folder."""
+    folder = existing_root(root)
+    return next((folder / name for name in inner if (folder / name).is_dir()), folder)
+
+
 def whole_number(text: str, where: str, low: int, high: int | None = None) -> int:
     """``text`` as an integer in [low, high].
 
@@ -113,6 +154,9 @@ def class_splits(
     ``gallery``.
 
     Classes without any image are left out (a subset of the folder) and the others numbered in sorted order.
+
+    Raises:
+        InputError: more classes or images than the published data set has.
     """
     present = sorted({label for split in listed.values() for _, label in split})
     number = {label: position for position, label in enumerate(present)}
@@ -121,7 +165,20 @@ def class_splits(
         labels = np.array([number[label] for _, label in listed[split]], np.int64)
         return Items.from_files(root, [name for name, _ in listed[split]], labels)
 
+    if official is not None:
+        _refuse_surplus(
+            root, official, {"classes": len(present)} | {split: len(listed[split]) for split in listed}
+        )
     train = items("train")
     gallery = items("gallery") if "gallery" in listed else train
     names = tuple(class_names[label] for label in present)
     return Splits(train, gallery, items("query"), names, official)
+
+
+def _refuse_surplus(root: Path, official: Official, found: Mapping[str, int]) -> None:
+    for what in ("classes", "train", "query"):
+        allowed = getattr(official, what)
+        if found[what] > allowed:
+            raise InputError(
+                f"--data.root: {root} has {found[what]:,} {what}, the published data set {allowed:,}"
+            )

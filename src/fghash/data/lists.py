@@ -1,0 +1,140 @@
+"""Lists of files with labels, one or several an image: the format of HashNet's and DPQ's repositories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fghash.data import layout
+from fghash.data.datamodule import RetrievalDataModule
+from fghash.data.items import Items, Splits
+from fghash.errors import InputError
+
+Labels = Literal["auto", "one", "several", "vector"]
+Rows = list[tuple[str, list[int]]]
+
+
+class Lists(RetrievalDataModule):
+    """Text files of ``path label...`` or ``path 0 1 0 ...``, as HashNet and DPQ ship their splits.
+
+    Args:
+        train: list of the training images, below ``root``.
+        gallery: list of the gallery; where there is no such file, the gallery is the training set.
+        query: list of the queries.
+        labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class;
+            ``auto``: one
+            column is ``one``, the same number of columns of nothing but 0 and 1 everywhere is ``vector``.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str = "train.txt",
+        gallery: str = "database.txt",
+        query: str = "test.txt",
+        labels: Labels = "auto",
+        root: str | None = None,
+        image_size: int = 224,
+        batch_size: int = 64,
+        training_seed: int = 0,
+        seed: int = 0,
+        sampler: Literal["shuffle", "pk"] = "shuffle",
+        classes_per_batch: int = 8,
+        validation: float = 0.0,
+        num_workers: int | None = None,
+        crop: Literal["random_resized", "random"] = "random_resized",
+        crop_scale: tuple[float, float] = (0.08, 1.0),
+        flip: bool = True,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__(
+            root=root,
+            image_size=image_size,
+            batch_size=batch_size,
+            training_seed=training_seed,
+            seed=seed,
+            sampler=sampler,
+            classes_per_batch=classes_per_batch,
+            validation=validation,
+            num_workers=num_workers,
+            crop=crop,
+            crop_scale=crop_scale,
+            flip=flip,
+            cache=cache,
+        )
+        if labels not in ("auto", "one", "several", "vector"):
+            raise InputError(f"--data.labels: must be auto, one, several or vector, got {labels!r}")
+        self.files = {"train": train, "gallery": gallery, "query": query}
+        self.labels: Labels = labels
+
+    def read(self) -> Splits:
+        """The lists' splits, as :func:`read_lists`."""
+        return read_lists(self.root, self.files, self.labels)
+
+
+def read_lists(root: str | Path | None, files: dict[str, str], labels: Labels = "auto") -> Splits:
+    """Read the lists ``files["train"]``, ``files["query"]`` and, where it exists, ``files["gallery"]``.
+
+    Raises:
+        InputError: a list is missing or empty, a line has no label, an image is twice or does not exist, the
+            labels are not of the kind said.
+    """
+    folder = layout.existing_root(root, files["train"], files["query"])
+    splits = [split for split in ("train", "gallery", "query") if (folder / files[split]).is_file()]
+    rows = {split: _rows(folder, files[split]) for split in splits}
+    kind = _kind(rows) if labels == "auto" else labels
+    everything = [row for split in splits for row in rows[split]]
+    n_classes = len(everything[0][1]) if kind == "vector" else 1 + max(max(found) for _, found in everything)
+    items = {
+        split: Items.from_files(
+            folder,
+            [path for path, _ in rows[split]],
+            _array(rows[split], kind, n_classes, folder / files[split]),
+        )
+        for split in splits
+    }
+    names = tuple(f"class_{k}" for k in range(n_classes))
+    return Splits(items["train"], items.get("gallery", items["train"]), items["query"], names)
+
+
+def _rows(folder: Path, name: str) -> Rows:
+    path = folder / name
+    rows = []
+    for number, line in layout.numbered_lines(path):
+        image, *labels = line.split()
+        if not labels:
+            raise InputError(f"{path} line {number}: expected a path and labels, got {line!r}")
+        rows.append((image, [layout.whole_number(label, f"{path} line {number}", 0) for label in labels]))
+    if not rows:
+        raise InputError(f"{path}: the list is empty")
+    layout.check_files(folder, [image for image, _ in rows], str(path))
+    return rows
+
+
+def _kind(rows: dict[str, Rows]) -> Labels:
+    found = [labels for split in rows.values() for _, labels in split]
+    lengths = {len(labels) for labels in found}
+    if lengths == {1}:
+        return "one"
+    if len(lengths) == 1 and all(value < 2 for labels in found for value in labels):
+        return "vector"
+    return "several"
+
+
+def _array(rows: Rows, kind: Labels, n_classes: int, path: Path) -> NDArray[Any]:
+    """Labels as (n,) classes or (n, classes) 0 and 1."""
+    for image, labels in rows:
+        if kind == "one" and len(labels) != 1:
+            raise InputError(f"{path}, {image}: expected one label, got {len(labels)}")
+        if kind == "vector" and (len(labels) != n_classes or max(labels) > 1):
+            raise InputError(f"{path}, {image}: expected {n_classes} columns of 0 and 1")
+    if kind != "several":
+        array = np.array([labels for _, labels in rows])
+        return array[:, 0] if kind == "one" else array
+    array = np.zeros((len(rows), n_classes), np.uint8)
+    for row, (_, labels) in zip(array, rows, strict=True):
+        row[labels] = 1
+    return array
