@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import combinations, product
 
 import numpy as np
+
+Ranking = Sequence[bool]
 
 
 def is_relevant(a: np.ndarray, b: np.ndarray) -> bool:
@@ -16,43 +18,47 @@ def is_relevant(a: np.ndarray, b: np.ndarray) -> bool:
     return any(bool(x) and bool(y) for x, y in zip(a, b, strict=True))
 
 
-def distinct_orders(relevant: Sequence[bool]) -> set[tuple[bool, ...]]:
-    """All different orders of one tie group's relevances; each stands for equally many orders."""
-    return set(permutations(relevant))
+def hamming(a: np.ndarray, b: np.ndarray) -> int:
+    """Number of differing bits, one by one."""
+    return sum(bool(x) != bool(y) for x, y in zip(a, b, strict=True))
 
 
-def rankings(distances: Sequence[float], relevant: Sequence[bool]) -> Iterator[list[bool]]:
+def orders(relevant: Ranking) -> list[list[bool]]:
+    """The orders of tied items, told apart by where the relevant ones stand; each is equally likely."""
+    n, r = len(relevant), sum(relevant)
+    return [[place in chosen for place in range(n)] for chosen in combinations(range(n), r)]
+
+
+def rankings(distances: Sequence[float], relevant: Ranking) -> Iterator[list[bool]]:
     """Every ranking by distance, over all orders of tied items, each equally likely."""
     levels = sorted(set(distances))
     groups = [[r for d, r in zip(distances, relevant, strict=True) if d == level] for level in levels]
-    for orders in product(*(sorted(distinct_orders(group)) for group in groups)):
-        yield [hit for order in orders for hit in order]
+    for chosen in product(*(orders(group) for group in groups)):
+        yield [hit for order in chosen for hit in order]
 
 
-def ap_of_ranking(ranking: Sequence[bool], k: int | None = None) -> Fraction:
-    """Average precision at k of one ranking, divided by min(k, relevant)."""
+def average_precision(ranking: Ranking, k: int | None = None, divisor: str = "min") -> Fraction:
+    """AP at k of a ranking with a relevant item; divided by min(k, relevant), all relevant, or the hits."""
     k = len(ranking) if k is None else k
     found, total = 0, Fraction(0)
     for rank, hit in enumerate(ranking[:k], start=1):
         found += hit
         total += Fraction(found, rank) if hit else 0
-    return total / min(k, sum(ranking))
+    by = {"min": min(k, sum(ranking)), "relevant": sum(ranking), "hits": found}[divisor]
+    return total / by if by else Fraction(0)
 
 
-def over_ties(
-    distances: Sequence[float], relevant: Sequence[bool], k: int | None = None
-) -> dict[str, Fraction]:
-    """Expected, best and worst AP@k over all tie orders."""
-    values = [ap_of_ranking(ranking, k) for ranking in rankings(distances, relevant)]
+def precision(ranking: Ranking, k: int) -> Fraction:
+    """Relevant items among the first k, divided by k even where the ranking is shorter."""
+    return Fraction(sum(ranking[:k]), k)
+
+
+def recall(ranking: Ranking, k: int) -> Fraction:
+    """Relevant items among the first k, divided by all relevant items."""
+    return Fraction(sum(ranking[:k]), sum(ranking))
+
+
+def over_ties(score: Callable[[Ranking], Fraction], everything: Sequence[Ranking]) -> dict[str, Fraction]:
+    """Expected, best and worst score over equally likely rankings."""
+    values = [score(ranking) for ranking in everything]
     return {"expected": sum(values, Fraction(0)) / len(values), "best": max(values), "worst": min(values)}
-
-
-def hits_over_ties(distances: Sequence[float], relevant: Sequence[bool], k: int) -> Fraction:
-    """Expected number of relevant items among the first k, over all tie orders."""
-    values = [Fraction(sum(ranking[:k])) for ranking in rankings(distances, relevant)]
-    return sum(values, Fraction(0)) / len(values)
-
-
-def hamming(a: np.ndarray, b: np.ndarray) -> int:
-    """Number of differing bits, one by one."""
-    return sum(bool(x) != bool(y) for x, y in zip(a, b, strict=True))

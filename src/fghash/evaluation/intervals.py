@@ -48,7 +48,7 @@ def compare(
     samples: int = 10000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Two runs on the same queries; of each score ``a``, ``b``, ``difference``, ``low``, ``high``, ``p_value``.
+    """Two runs on the same queries: ``a``, ``b``, ``difference``, ``low``, ``high``, ``p_value`` of a score.
 
     ``difference`` is b - a with its 95 % bootstrap interval over queries; ``p_value`` that of the two-sided
     paired randomisation test: how often a difference at least as large arises when a and b are exchanged in
@@ -111,7 +111,7 @@ def _flipped(gaps: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """Means (samples, scores) of ``gaps`` (n, scores) with random signs."""
 
     def signs(random: np.random.Generator, rows: int) -> np.ndarray:
-        return random.integers(2, size=(rows, len(gaps)), dtype=np.int8) * 2 - 1
+        return random.integers(2, size=(rows, len(gaps))) * 2 - 1
 
     return _weighted_means(gaps, samples, seed, signs)
 

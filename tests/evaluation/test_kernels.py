@@ -1,0 +1,242 @@
+"""The same counts from every kernel, block size, memory limit and number of threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
+from fghash.errors import InputError
+from fghash.evaluation import TieGroups, compiled, evaluate
+from fghash.evaluation.work import Work, default_threads, parse_memory
+
+FIELDS = ("offsets", "nearer", "size", "relevant", "distance")
+
+
+def same(a: TieGroups, b: TieGroups) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in FIELDS)
+
+
+def binary_case(bits: int, multi: bool = False, q: int = 13, g: int = 150):
+    random = np.random.default_rng(bits)
+    centres = random.random((5, bits)) < 0.5
+    kinds = random.integers(5, size=q + g)
+    codes = centres[kinds] ^ (random.random((q + g, bits)) < 0.2)
+    codes[q + 1] = codes[0]  # equal codes, and opposite ones: distances 0 and bits
+    codes[q + 2] = ~codes[0]
+    codes[1] = ~codes[0]
+    labels = random.random((q + g, 70)) < 0.05 if multi else kinds
+    return BinaryCodes(codes[:q]), BinaryCodes(codes[q:]), labels[:q], labels[q:]
+
+
+LENGTHS = [1, 2, 7, 8, 12, 31, 32, 48, 63, 64, 65, 96, 127, 128, 129, 255, 1000, 4095, 4096]
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("bits", LENGTHS)
+def test_compiled_and_numpy_kernels_count_alike(bits: int, multi: bool) -> None:
+    case = binary_case(bits, multi)
+    expected = evaluate(*case, kernel="numpy").groups
+    assert same(evaluate(*case, kernel="numba").groups, expected)
+    assert expected.distance.min() == 0
+    assert expected.distance.max() == bits
+    assert np.bincount(expected.query, weights=expected.size).tolist() == [150] * 13
+
+
+@pytest.mark.parametrize("bits", [1, 12, 64, 65, 500])
+def test_the_torch_kernel_counts_alike(bits: int) -> None:
+    for multi in (False, True):
+        case = binary_case(bits, multi)
+        expected = evaluate(*case, kernel="numpy").groups
+        assert same(evaluate(*case, kernel="torch").groups, expected)
+        assert same(evaluate(*case, device="cpu", memory=20_000).groups, expected)
+
+
+def real_case(kind: str, similarity: str):
+    random = np.random.default_rng(len(kind) + len(similarity))
+    labels = random.integers(6, size=170)
+    if kind == "real":
+        vectors = random.standard_normal((40, 6))[random.integers(40, size=150)]  # with equal ones
+        return (
+            RealCodes(random.standard_normal((20, 6))),
+            RealCodes(vectors, similarity),
+            labels[:20],
+            labels[20:],
+        )
+    books = random.standard_normal((3, 5, 4))
+    gallery = QuantizedCodes(random.integers(5, size=(150, 3)), books, kind, similarity)
+    return RealCodes(random.standard_normal((20, gallery.dimensions))), gallery, labels[:20], labels[20:]
+
+
+@pytest.mark.parametrize("kind", ["product", "additive"])
+@pytest.mark.parametrize("similarity", ["dot", "l2"])
+def test_quantized_codes_rank_alike_in_every_kernel(kind: str, similarity: str) -> None:
+    case = real_case(kind, similarity)
+    expected = evaluate(*case, kernel="numpy").groups
+    for settings in (
+        {"kernel": "numba"},
+        {"kernel": "torch"},
+        {"kernel": "numba", "threads": 3, "memory": 1000},
+    ):
+        assert same(evaluate(*case, **settings).groups, expected)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "l2"])
+def test_real_codes_score_alike_in_every_kernel(similarity: str) -> None:
+    case = real_case("real", similarity)
+    expected = evaluate(*case, kernel="numpy").scores
+    for settings in (
+        {"kernel": "numba"},
+        {"kernel": "torch"},
+        {"kernel": "numba", "threads": 3, "memory": 1000},
+    ):
+        assert evaluate(*case, **settings).scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["numba", "numpy"])
+@pytest.mark.parametrize(
+    "settings", [{"threads": 1}, {"threads": 2}, {"threads": 5}, {"memory": 1}, {"memory": 10**5}]
+)
+def test_blocks_and_threads_change_nothing(kernel: str, settings) -> None:
+    for bits, multi in ((48, False), (64, True), (130, False)):
+        case = binary_case(bits, multi, q=37)
+        expected = evaluate(*case, kernel="numpy", threads=1, memory=10**9).groups
+        assert same(evaluate(*case, kernel=kernel, **settings).groups, expected)
+
+
+def test_a_gallery_longer_than_a_block_is_counted_whole() -> None:
+    random = np.random.default_rng(0)
+    codes = random.random((70_001, 10)) < 0.5
+    labels = random.integers(3, size=70_001)
+    case = BinaryCodes(codes[:3]), BinaryCodes(codes), labels[:3], labels
+    assert same(evaluate(*case, kernel="numba").groups, evaluate(*case, kernel="numpy").groups)
+
+
+def test_awkward_memory_layouts_are_read_right() -> None:
+    queries, gallery, query_labels, gallery_labels = binary_case(48)
+    wide = np.zeros((48, 2 * len(gallery)), dtype=">i4")
+    wide[:, ::2] = gallery.bits.T
+    strided = BinaryCodes.from_values(wide[:, ::2].T)
+    swapped = gallery_labels.astype(">i2")
+    doubled = np.stack([query_labels, query_labels], axis=1).astype(">f8")[:, 0]
+    expected = evaluate(queries, gallery, query_labels, gallery_labels).groups
+    assert same(evaluate(queries, strided, doubled, swapped).groups, expected)
+
+
+def test_one_query_and_one_item() -> None:
+    bit = BinaryCodes(np.array([[True]]))
+    for kernel in ("numba", "numpy"):
+        scores = evaluate(bit, bit, [5], [5], kernel=kernel).scores
+        assert (
+            scores["map"]
+            == scores["map_worst_ties"]
+            == scores["precision_at_1"]
+            == scores["recall_at_100"]
+            == 1.0
+        )
+        assert scores["precision_at_10"] == 0.1
+
+
+def test_kernels_stay_inside_their_arrays(tmp_path: Path) -> None:
+    script = """
+import numpy as np
+from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
+from fghash.evaluation import evaluate
+random = np.random.default_rng(0)
+labels = random.integers(3, size=200)
+for bits in (1, 5, 63, 64, 130):
+    codes = random.random((200, bits)) < 0.5
+    codes[1] = codes[0]; codes[2] = ~codes[0]
+    evaluate(BinaryCodes(codes[:7]), BinaryCodes(codes), labels[:7], labels, kernel="numba")
+gallery = QuantizedCodes(random.integers(4, size=(200, 2)), random.standard_normal((2, 4, 3)))
+evaluate(RealCodes(random.standard_normal((7, 6))), gallery, labels[:7], labels, kernel="numba")
+"""
+    settings = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_writable_folder_kernels_are_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def njit(nogil: bool, cache: bool = False):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(compiled.numba, "njit", njit)
+    assert compiled.compiled(abs) is abs
+    assert asked == [True, False]
+
+
+def test_without_numba_numpy_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = binary_case(24)
+    expected = evaluate(*case).groups
+    assert Work.of().kernel == "numba"
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert Work.of().kernel == "numpy"
+    assert same(evaluate(*case).groups, expected)
+    with pytest.raises(InputError, match="kernel: 'numba', which cannot be imported"):
+        evaluate(*case, kernel="numba")
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    case = binary_case(8)
+    with pytest.raises(InputError, match="device: 'cuda:77', which torch cannot use here"):
+        evaluate(*case, device="cuda:77")
+    with pytest.raises(InputError, match="expected auto or torch with device 'cuda'"):
+        evaluate(*case, kernel="numba", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("500 mb", 5 * 10**8), ("1.5GiB", 3 << 29), ("4g", 4 * 10**9), (10**7, 10**7)],
+)
+def test_memory_sizes_are_read(text: str | int, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "lots", "-2GB", "2XB", "GB", "100KB", "0", "1e9"])
+def test_other_memory_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="memory: "):
+        parse_memory(text)
+
+
+def test_blocks_cover_all_queries_once_and_respect_the_memory() -> None:
+    for n in (1, 2, 5, 256, 1001):
+        for memory in (1, 1000, 10**9):
+            for threads in (1, 3):
+                blocks = Work(memory=memory, threads=threads).blocks(n, 100)
+                assert [i for start, stop in blocks for i in range(start, stop)] == list(range(n))
+                longest = max(stop - start for start, stop in blocks)
+                assert longest <= 256
+                assert longest == 1 or longest * 100 * threads <= memory
+
+
+def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "no")
+    assert default_threads() >= 1
+
+
+def test_progress_goes_to_the_error_stream_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    case = binary_case(16)
+    assert same(evaluate(*case, progress=True).groups, evaluate(*case).groups)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failing_block_stops_the_others() -> None:
+    def task(start: int, stop: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Work(threads=2).map(task, [(0, 1), (1, 2), (2, 3)])
