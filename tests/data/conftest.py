@@ -49,5 +49,6 @@ def tree(tmp_path: Path) -> Path:
     for split, n_images in (("train", 8), ("query", 3)):
         for c, name in enumerate(("ash", "beech", "cedar")):
             for k in range(n_images):
-                write_image(root / split / name / f"{k}.png", 60 * c + 5 * k, (40 + k, 30))
+                colour = 60 * c + 5 * k + 2 * (split == "query")
+                write_image(root / split / name / f"{k}.png", colour, (40 + k, 30))
     return root
