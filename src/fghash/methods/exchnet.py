@@ -126,8 +126,7 @@ class PartsHead(nn.Module):
 def spatial_distributions(maps: Tensor, aggregation: Literal["mean", "sum"]) -> Tensor:
     """Part maps (b, M, c, h, w) -> where each part looks, (b, M, h w), summing to 1.
 
-    The paper sums over channels, which makes the softmax nearly one-hot; the near-official code takes the
-    mean.
+    The paper sums over channels, which makes the softmax nearly one-hot; near-official code takes the mean.
     """
     maps = at_least_float32(maps)
     return (maps.sum(2) if aggregation == "sum" else maps.mean(2)).flatten(2).softmax(-1)
@@ -215,9 +214,7 @@ class ExchNet(HashingMethod):
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
         require(parts >= 2, "parts", parts, "2 or more (the diversity terms compare parts)")
-        require(
-            0 <= exchange_start <= 1, "exchange_start", exchange_start, "fractions of the training, 0 to 1"
-        )
+        require(0 <= exchange_start <= 1, "exchange_start", exchange_start, "fractions, 0 to 1")
         self.head = PartsHead(backbone, bits, parts, attention, activation)
         backbone.stages[3].requires_grad_(False)  # its copies are trained, itself is never run
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight)
@@ -277,10 +274,8 @@ class ExchNet(HashingMethod):
         if not (self.training and self.exchanging):
             return parts
         state, count = self.alternation, parts.shape[1]
-        words = random_words(
-            len(state.labels) * count, _COINS, self.current_epoch, int(state.seed)
-        ) >> np.uint64(63)
-        coins = torch.from_numpy(words.astype(bool)).reshape(-1, count).to(parts.device)
+        draws = random_words(len(state.labels) * count, _COINS, self.current_epoch, int(state.seed))
+        coins = torch.from_numpy((draws >> np.uint64(63)).astype(bool)).reshape(-1, count).to(parts.device)
         return exchange_parts(parts, anchors_of(self.anchors, batch.labels), coins[batch.index])
 
     # -- alternation: one epoch is one inner epoch -----------------------------------------------------------
