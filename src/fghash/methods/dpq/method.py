@@ -40,12 +40,24 @@ from fghash.methods.dpq.loss import (
 )
 from fghash.methods.optim import build_optimizer
 
+FeatureNorm = Literal["none", "bn"]
+
 
 class TwoHeads(nn.Module):
     """Embedding (b, width) in (-1, 1) and class scores (b, classes), both of the pooled map (b, c, h, w)."""
 
-    def __init__(self, channels: int, width: int, num_classes: int, dropout: float, init_std: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        num_classes: int,
+        *,
+        norm: FeatureNorm,
+        dropout: float,
+        init_std: float,
+    ) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(channels) if norm == "bn" else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(channels, width)
         self.classes = nn.Linear(channels, num_classes)
@@ -55,7 +67,7 @@ class TwoHeads(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding and class scores."""
-        pooled = self.dropout(features.mean(dim=(2, 3)))
+        pooled = self.dropout(self.norm(features.mean(dim=(2, 3))))
         return torch.tanh(self.embedding(pooled)), self.classes(pooled)
 
 
@@ -84,6 +96,7 @@ class DPQ(HashingMethod):
         init: of the words: ``gaussian`` (official) or ``kmeans`` on residuals at ``codebook_start``.
         clean_features: give the words embeddings of a second pass without dropout and batch statistics.
         similarity: ``dot`` (official) or ``l2``.
+        feature_norm: BatchNorm (``bn``) of the pooled features before both heads, or ``none`` (official).
         dropout: before both heads (official: 0.5 after each hidden layer of AlexNet).
         init_std: spread of the heads' first weights.
         bias_multiple: learning rate of biases (and of the other vectors) over that of matrices.
@@ -120,6 +133,7 @@ class DPQ(HashingMethod):
         init: Literal["gaussian", "kmeans"] = "kmeans",
         clean_features: bool = False,
         similarity: Literal["dot", "l2"] = "dot",
+        feature_norm: FeatureNorm = "bn",
         dropout: float = 0.0,
         init_std: float = 0.01,
         bias_multiple: float = 1.0,
@@ -134,7 +148,9 @@ class DPQ(HashingMethod):
         self.vectors_file = None if label_vectors is None else Path(label_vectors)
         width = vector_width(self.vectors_file) if self.vectors_file else width
         require(width > 0, "width", width, "1 and more")
-        self.head = TwoHeads(backbone.channels[-1], width, num_classes, dropout, init_std)
+        self.head = TwoHeads(
+            backbone.channels[-1], width, num_classes, norm=feature_norm, dropout=dropout, init_std=init_std
+        )
         self.codebooks = nn.Parameter(0.01 * torch.randn(count, words, width))
         self.register_buffer("label_vectors", random_vectors(num_classes, width))
         self.usage = WordUsage(count, words)
