@@ -117,6 +117,9 @@ def food101(root: Path) -> Rows:
     return listed
 
 
+CARS = [("bbox_x1", object), ("class", object), ("fname", object)]  # the other sides of the box left out
+
+
 def cars(root: Path, listed: Rows | None = None) -> Rows:
     listed = listed or {
         "train": [(f"cars_train/{k + 1:05d}.jpg", k % 3) for k in range(9)],
@@ -128,11 +131,8 @@ def cars(root: Path, listed: Rows | None = None) -> Rows:
     names = np.empty((1, n_classes), object)
     names[0] = [f"Maker Model {label} 2012" for label in range(n_classes)]
     savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
-    kind = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
     for split, name in (("train", "devkit/cars_train_annos"), ("query", "cars_test_annos_withlabels")):
-        table = np.array(
-            [(1, 2, 30, 40, np.uint8(label + 1), Path(path).name) for path, label in listed[split]], kind
-        )
+        table = np.array([(3, np.uint8(label + 1), Path(path).name) for path, label in listed[split]], CARS)
         savemat(folder / f"{name}.mat", {"annotations": table[None]})
     (folder / "cars_train").mkdir()
     (folder / "cars_test").mkdir()

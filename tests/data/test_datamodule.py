@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import move_data_to_device
 
 from fghash.batch import Batch
 from fghash.data import DATASETS, sampling
@@ -15,7 +16,7 @@ from fghash.data.datamodule import finish
 from fghash.data.folder import Folder
 from fghash.data.resample import scaled, scaled_shape
 from fghash.data.synthetic import Synthetic
-from fghash.data.transforms import EvaluationTransform, cut_batch, normalise, stored_size
+from fghash.data.transforms import STD, EvaluationTransform, cut_batch, normalise, stored_size
 from fghash.errors import InputError
 
 
@@ -194,3 +195,28 @@ def test_values_out_of_range_are_refused_at_the_door(settings, message):
 def test_a_batch_larger_than_the_training_set(tree: Path):
     with pytest.raises(InputError, match=r"--batch_size: 100 is more than the 24 training images"):
         folder(tree, batch_size=100).train_dataloader()
+
+
+@pytest.mark.parametrize("cache", [None, "ram"])
+def test_on_a_device_batches_are_the_same_to_a_level(tree: Path, monkeypatch, cache):
+    """With the cache whole pictures travel and are cut there; without it, what was cut here."""
+    here = list(folder(tree, cache=cache).train_dataloader())
+    queries = list(folder(tree, cache=cache).query_dataloader())
+    monkeypatch.setattr(Folder, "_on_accelerator", lambda _: True)
+    module = folder(tree, cache=cache)
+    there = [
+        module.on_after_batch_transfer(move_data_to_device(batch, torch.device("cpu")), 0)
+        for batch in module.train_dataloader()
+    ]
+    for mine, theirs in zip(here, there, strict=True):
+        assert torch.equal(mine.index, theirs.index)
+        assert theirs.images.dtype == torch.float32
+        assert (mine.images - theirs.images).abs().max() < 1.01 / 255 / min(STD)
+    for mine, theirs in zip(queries, module.query_dataloader(), strict=True):
+        assert torch.equal(mine.images, finish(theirs).images)
+
+
+def test_batches_that_are_kept_keep_their_values(tree: Path):
+    loader = folder(tree).train_dataloader()
+    kept = [batch.images for batch in loader]
+    assert all(torch.equal(old, new.images) for old, new in zip(kept, loader, strict=True))

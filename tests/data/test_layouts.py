@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import zipfile
 from pathlib import Path
@@ -175,6 +176,22 @@ def test_what_is_no_matlab_file_is_named(tmp_path: Path, name: str, file: str):
     (tmp_path / file).write_text("not a matlab file")
     with pytest.raises(InputError, match=f"{Path(file).name}: no MATLAB file"):
         load(name, tmp_path / "stanford_cars" if name == "cars" else tmp_path)
+
+
+def test_official_sizes_are_those_of_the_specification():
+    sizes = {
+        "cub200": (200, 5_994, 5_794),
+        "aircraft": (100, 6_667, 3_333),
+        "nabirds": (555, 23_929, 24_633),
+        "food101": (101, 75_750, 25_250),
+        "dogs": (120, 12_000, 8_580),
+        "cars": (196, 8_144, 8_041),
+    }
+    for name, size in sizes.items():
+        known = importlib.import_module(f"fghash.data.{name}").OFFICIAL
+        assert (known.classes, known.train, known.query) == size
+    known = importlib.import_module("fghash.data.vegfru").OFFICIAL["train"]
+    assert (known.classes, known.train, known.query) == (292, 29_200, 116_931)
 
 
 def shared_lists() -> Path:

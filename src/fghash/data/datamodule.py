@@ -19,6 +19,7 @@ from fghash.data.cached import cached
 from fghash.data.device import Uncut, cut_on_device, uncut
 from fghash.data.items import Items, Splits, check_fraction, hold_out
 from fghash.data.recycler import Recycler
+from fghash.data.resample import compile_now
 from fghash.data.sampling import (
     ClassBalanced,
     EvaluationSampler,
@@ -163,6 +164,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         training = isinstance(sampler, TrainSampler)
         local = sampler.local_batch_size if isinstance(sampler, TrainSampler) else self.batch_size
         n_workers = self._default_workers() if self.num_workers is None else self.num_workers
+        if n_workers:
+            compile_now()
         loader = DataLoader(
             Pictures(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
             batch_size=local,

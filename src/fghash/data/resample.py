@@ -39,6 +39,11 @@ def cut_out(picture: Picture, cut: Cut, out: NDArray[np.uint8]) -> None:
     _resample(fixed, top, left, height, width, mirror, out)
 
 
+def compile_now() -> None:
+    """Compile, or read what is compiled, so that processes forked from this one need not."""
+    cut_out(np.zeros((2, 2, 3), np.uint8), Cut(0, 0, 2, 2), np.empty((3, 1, 1), np.uint8))
+
+
 def scaled_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
     """The shape after scaling the short side, the long side rounded down as torchvision does."""
     if height < width:
