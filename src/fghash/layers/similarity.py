@@ -11,6 +11,7 @@ def shared_label(labels: Tensor, others: Tensor | None = None) -> Tensor:
     ``labels`` (n,) integers or (n, classes) multi-hot, ``others`` (m,) or (m, classes) of the same kind, by
     default ``labels`` itself.
 
+    >>> import torch
     >>> shared_label(torch.tensor([0, 1, 0])).int().tolist()
     [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
     """
