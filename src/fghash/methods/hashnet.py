@@ -114,13 +114,13 @@ class HashNet(HashingMethod):
         alpha: slope of the sigmoid over inner products; ``null`` is 10 / bits, the official value.
         pairs: ``all`` pairs of the batch without self-pairs, or ``cross``, two halves against each other.
         weighting: ``balanced`` (the paper's, mean of similar plus mean of dissimilar) or ``class_num``
-        (official code).
+            (official code).
         class_num: weight of similar pairs under ``class_num``; ``null`` is the number of classes.
         continuation: how tanh sharpens: ``progress``, ``code``, ``stages`` (the paper's) or ``none``.
         stages: number of stages of the paper's continuation.
         beta_max: last finite beta of the paper's continuation.
         init_std: spread of the hash layer's first weights (official: 0.01; small values risk the collapse at
-        ln 2).
+            ln 2).
     """
 
     beta: Tensor
