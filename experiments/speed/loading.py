@@ -107,19 +107,16 @@ def compare(
         "fghash, cached": loader(data_set, root, str(cache)),
     }
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for name, batches in contenders.items():
+    for batches in contenders.values():
         images_per_second(batches)  # warm up: compile, read files into the system's memory
-        speeds[name].clear()
     for _ in range(rounds):
         for name, batches in contenders.items():
             speeds[name].append(images_per_second(batches))
     first = statistics.median(next(iter(speeds.values())))
-    print(title)
+    print(f"\n{title}")
     for name, values in speeds.items():
-        median = statistics.median(values)
-        print(
-            f"  {name:<34}{median:8.0f}   x {median / first:.2f}   (from {min(values):.0f} to {max(values):.0f})"
-        )
+        median, spread = statistics.median(values), f"from {min(values):.0f} to {max(values):.0f}"
+        print(f"  {name:<34}{median:8.0f}   x {median / first:.2f}   ({spread})")
 
 
 def torchvision_loader(images: Path) -> DataLoader[object]:
@@ -140,9 +137,8 @@ def loader(data_set: DataSet, root: Path, cache: str | None) -> Iterable[object]
     begin = time.perf_counter()
     module.setup()
     if cache is not None:
-        print(
-            f"built a cache of {directory_size(Path(cache)) / 1e6:.0f} MB in {time.perf_counter() - begin:.1f} s"
-        )
+        seconds, megabytes = time.perf_counter() - begin, directory_size(Path(cache)) / 1e6
+        print(f"built a cache of {megabytes:.0f} MB in {seconds:.1f} s")
     return module.train_dataloader()
 
 
