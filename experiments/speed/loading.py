@@ -5,7 +5,7 @@ and flip). Rounds are alternated and the median is printed, because other work o
 
     python experiments/speed/loading.py [--cub ../shared/data/cub50] [--images 512] [--rounds 5]
 
-Expected on one core of an AMD EPYC: cached about 10 times torchvision's, uncached about 2 times.
+Expected: cached 9 to 13 times torchvision's, uncached 2 to 4 times (one core of an AMD EPYC).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,9 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
     if not place.is_dir():
         with _disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / f".{place.name}.lock"):
+            with _locked(root / f".{place.name}.lock") as alone:
+                if alone:  # then what is half-built is of a build that was killed
+                    _clear(root.glob(f".{place.name}.building-*"))
                 if not place.is_dir():
                     _build(files, place, short_side, n_threads)
     return open_cache(place, len(files), short_side)
@@ -66,14 +68,18 @@ def _build(files: Files, place: Path, short_side: int, n_threads: int) -> None:
     """Build beside the place, then rename; on any failure nothing is left."""
     index = Index.of(_shapes(files, short_side, n_threads))
     _announce(index.n_bytes, shutil.disk_usage(place.parent).free, str(place))
-    building = place.with_name(f".{place.name}.building")
-    shutil.rmtree(building, ignore_errors=True)  # of a build that was killed: whoever holds the lock is alone
+    building = place.with_name(f".{place.name}.building-{os.getpid()}")
     try:
         building.mkdir()
         _write(files, index, building, short_side, n_threads)
         _publish(building, place)
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        _clear([building])
+
+
+def _clear(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(building: Path, place: Path) -> None:
@@ -173,16 +179,20 @@ def _each(do: Callable[[int], Any], count: int, n_threads: int, title: str) -> I
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; the system frees it even if this process is killed."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold a lock file, which the system frees even if this process is killed; gives whether it can.
+
+    Where there are none, two builders do the work twice, and the rename decides.
+    """
     with path.open("w") as file:
         try:
             import fcntl
-        except ImportError:  # a system without it: two builders then do the work twice, the rename decides
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+            alone = True
+        except (ImportError, OSError):  # another system, or a network disk without locks
+            alone = False
+        yield alone
 
 
 @contextlib.contextmanager

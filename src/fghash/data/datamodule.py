@@ -50,8 +50,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         batch_size: items of a global batch, over all processes.
         training_seed: draws order and augmentation.
         seed: draws the validation split.
-        sampler: ``shuffle``, or ``pk``: every batch has as many items of each of ``classes_per_batch``
-            classes.
+        sampler: ``shuffle``, or ``pk``: batches of ``classes_per_batch`` classes with equal shares.
         classes_per_batch: for ``pk``.
         validation: part of each training class that is held out as validation queries; 0 is none.
         num_workers: loading processes; ``None``: by the number of cores.
@@ -59,8 +58,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         crop_scale: smallest and largest part of the area for ``random_resized``.
         flip: mirror half of the training pictures.
         cache: keep decoded pictures, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
-            folder.
-            Evaluation is the same without; training crops are then drawn on the scaled pictures.
+            folder. Evaluation is the same without; training crops are then drawn on the scaled pictures.
 
     After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
     ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
