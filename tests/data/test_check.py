@@ -58,7 +58,7 @@ def test_the_fixed_list_of_several_labels(tmp_path: Path, image):
         image(tmp_path / f"{k}.jpg", 50 * k)
     (tmp_path / "train.txt").write_text("0.jpg 0 1 1\n1.jpg 1 0 0\n")
     (tmp_path / "test.txt").write_text("2.jpg 0 0 1\n")
-    splits = read_lists(tmp_path, {"train": "train.txt", "gallery": "database.txt", "query": "test.txt"})
+    splits = read_lists(tmp_path)
     report = check(splits)
     assert report.write_list(tmp_path / "fixed.csv") == 0
     assert read_csv(tmp_path, "fixed.csv").train.labels.tolist() == splits.train.labels.tolist()

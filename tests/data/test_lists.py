@@ -11,8 +11,6 @@ from fghash.data.csv import Csv, read_csv
 from fghash.data.lists import Lists, read_lists
 from fghash.errors import InputError
 
-FILES = {"train": "train.txt", "gallery": "database.txt", "query": "test.txt"}
-
 
 @pytest.fixture
 def write(tmp_path: Path, image):
@@ -28,35 +26,41 @@ def write(tmp_path: Path, image):
 
 
 def test_one_label_a_line(write):
-    splits = read_lists(write("0.jpg 2\n1.jpg 0\n", "2.jpg 2\n"), FILES)
+    splits = read_lists(write("0.jpg 2\n1.jpg 0\n", "2.jpg 2\n"))
     assert splits.train.labels.tolist() == [2, 0]
     assert splits.gallery_is_train
     assert splits.class_names == ("class_0", "class_1", "class_2")
 
 
 def test_vectors_of_0_and_1(write):
-    splits = read_lists(write("0.jpg 0 1 1\n1.jpg 1 0 0\n", "2.jpg 0 0 1\n"), FILES)
+    splits = read_lists(write("0.jpg 0 1 1\n1.jpg 1 0 0\n", "2.jpg 0 0 1\n"))
     assert splits.train.labels.tolist() == [[0, 1, 1], [1, 0, 0]]
     assert splits.query.labels.tolist() == [[0, 0, 1]]
 
 
 def test_several_labels_a_line(write):
-    splits = read_lists(write("0.jpg 3 1\n1.jpg 0\n", "2.jpg 1\n"), FILES)
+    splits = read_lists(write("0.jpg 3 1\n1.jpg 0\n", "2.jpg 1\n"))
     assert splits.train.labels.tolist() == [[0, 1, 0, 1], [1, 0, 0, 0]]
     assert splits.query.labels.tolist() == [[0, 1, 0, 0]]
 
 
 def test_what_could_be_both_is_said(write):
     root = write("0.jpg 0 1\n1.jpg 1 0\n", "2.jpg 0 1\n")
-    assert read_lists(root, FILES).train.labels.tolist() == [[0, 1], [1, 0]]
-    assert read_lists(root, FILES, "several").train.labels.tolist() == [[1, 1], [1, 1]]
+    assert read_lists(root).train.labels.tolist() == [[0, 1], [1, 0]]
+    assert read_lists(root, labels="several").train.labels.tolist() == [[1, 1], [1, 1]]
 
 
 def test_a_gallery_that_contains_the_training_images(write):
     root = write("0.jpg 0\n1.jpg 1\n", "2.jpg 1\n", "0.jpg 0\n1.jpg 1\n3.jpg 1\n")
-    splits = read_lists(root, FILES)
+    splits = read_lists(root)
     assert len(splits.gallery) == 3
     assert not splits.gallery_is_train
+
+
+def test_a_gallery_that_is_asked_for_must_exist(write):
+    root = write("0.jpg 0\n", "2.jpg 0\n")
+    with pytest.raises(InputError, match=r"has no data_base\.txt"):
+        read_lists(root, gallery="data_base.txt")
 
 
 def test_multi_hot_batches(write):
@@ -79,7 +83,7 @@ def test_multi_hot_batches(write):
 )
 def test_labels_of_another_kind(write, train: str, labels, message: str):
     with pytest.raises(InputError, match=message):
-        read_lists(write(train, "2.jpg 0\n"), FILES, labels)
+        read_lists(write(train, "2.jpg 0\n"), labels=labels)
 
 
 def test_unknown_kind_of_labels():

@@ -30,8 +30,7 @@ class Csv(RetrievalDataModule):
         path_column: name of the column of paths.
         label_column: name of the column of labels, which may be any text.
         split_column: name of the column of splits: ``train``, ``query`` (or ``test``) and ``gallery`` (or
-            ``database``);
-            without any ``gallery`` the gallery is the training set.
+            ``database``); without any ``gallery`` the gallery is the training set.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from fghash.errors import InputError
 
 Labels = Literal["auto", "one", "several", "vector"]
 Rows = list[tuple[str, list[int]]]
+_GALLERY = "database.txt"  # the usual name in those repositories
 
 
 class Lists(RetrievalDataModule):
@@ -22,18 +23,17 @@ class Lists(RetrievalDataModule):
 
     Args:
         train: list of the training images, below ``root``.
-        gallery: list of the gallery; where there is no such file, the gallery is the training set.
+        gallery: list of the gallery; ``null``: ``database.txt`` where there is one, else the training set.
         query: list of the queries.
-        labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class;
-            ``auto``: one
-            column is ``one``, the same number of columns of nothing but 0 and 1 everywhere is ``vector``.
+        labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class; ``auto``:
+            one column is ``one``, as many columns everywhere of nothing but 0 and 1 are a ``vector``.
     """
 
     def __init__(
         self,
         *,
         train: str = "train.txt",
-        gallery: str = "database.txt",
+        gallery: str | None = None,
         query: str = "test.txt",
         labels: Labels = "auto",
         root: str | None = None,
@@ -67,34 +67,42 @@ class Lists(RetrievalDataModule):
         )
         if labels not in ("auto", "one", "several", "vector"):
             raise InputError(f"--data.labels: must be auto, one, several or vector, got {labels!r}")
-        self.files = {"train": train, "gallery": gallery, "query": query}
+        self.files = (train, gallery, query)
         self.labels: Labels = labels
 
     def read(self) -> Splits:
         """The lists' splits, as :func:`read_lists`."""
-        return read_lists(self.root, self.files, self.labels)
+        return read_lists(self.root, *self.files, labels=self.labels)
 
 
-def read_lists(root: str | Path | None, files: dict[str, str], labels: Labels = "auto") -> Splits:
-    """Read the lists ``files["train"]``, ``files["query"]`` and, where it exists, ``files["gallery"]``.
+def read_lists(
+    root: str | Path | None,
+    train: str = "train.txt",
+    gallery: str | None = None,
+    query: str = "test.txt",
+    labels: Labels = "auto",
+) -> Splits:
+    """Read the lists of the three splits, as :class:`Lists` says.
 
     Raises:
         InputError: a list is missing or empty, a line has no label, an image is twice or does not exist, the
             labels are not of the kind said.
     """
-    folder = layout.existing_root(root, files["train"], files["query"])
-    splits = [split for split in ("train", "gallery", "query") if (folder / files[split]).is_file()]
-    rows = {split: _rows(folder, files[split]) for split in splits}
+    folder = layout.existing_root(root, train, query, *([gallery] if gallery else []))
+    files = {"train": train, "query": query}
+    if gallery or (folder / _GALLERY).is_file():
+        files["gallery"] = gallery or _GALLERY
+    rows = {split: _rows(folder, file) for split, file in files.items()}
     kind = _kind(rows) if labels == "auto" else labels
-    everything = [row for split in splits for row in rows[split]]
+    everything = [row for part in rows.values() for row in part]
     n_classes = len(everything[0][1]) if kind == "vector" else 1 + max(max(found) for _, found in everything)
     items = {
         split: Items.from_files(
             folder,
-            [path for path, _ in rows[split]],
-            _array(rows[split], kind, n_classes, folder / files[split]),
+            [path for path, _ in part],
+            _array(part, kind, n_classes, folder / files[split]),
         )
-        for split in splits
+        for split, part in rows.items()
     }
     names = tuple(f"class_{k}" for k in range(n_classes))
     return Splits(items["train"], items.get("gallery", items["train"]), items["query"], names)
