@@ -32,8 +32,7 @@ from fghash.errors import InputError
 
 
 def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threads: int) -> Decoded:
-    """The pictures of ``files`` in memory (``cache`` is ``ram``) or in a folder below ``cache``, built if
-    need be.
+    """The pictures of ``files`` in memory (``cache`` is ``ram``) or below ``cache``, built if need be.
 
     Raises:
         InputError: no room, no permission, a cache that is damaged or of another version, an unreadable

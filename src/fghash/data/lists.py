@@ -25,8 +25,8 @@ class Lists(RetrievalDataModule):
         train: list of the training images, below ``root``.
         gallery: list of the gallery; ``null``: ``database.txt`` where there is one, else the training set.
         query: list of the queries.
-        labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class; ``auto``:
-            one column is ``one``, as many columns everywhere of nothing but 0 and 1 are a ``vector``.
+        labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class;
+            ``auto``: one column is ``one``, as many columns everywhere of nothing but 0 and 1 are a ``vector``.
     """
 
     def __init__(
