@@ -133,7 +133,7 @@ class DPQ(HashingMethod):
         init: Literal["gaussian", "kmeans"] = "kmeans",
         clean_features: bool = False,
         similarity: Literal["dot", "l2"] = "dot",
-        feature_norm: FeatureNorm = "bn",
+        feature_norm: FeatureNorm = "none",
         dropout: float = 0.0,
         init_std: float = 0.01,
         bias_multiple: float = 1.0,
