@@ -154,4 +154,6 @@ def test_all_items_equal_gives_the_share_of_relevant_items() -> None:
 def test_harmonic_gaps_are_exact_to_the_last_digits(start: int, length: int) -> None:
     exact = sum((Fraction(1, start + i) for i in range(1, length + 1)), Fraction(0))
     got = harmonic_gap(np.array([start]), np.array([length]))[0]
-    assert got == pytest.approx(float(exact), rel=4e-15, abs=0)
+    assert got == pytest.approx(float(exact), rel=4e-15, abs=4e-15)
+    beyond = harmonic_gap(np.array([start, 10**8]), np.array([length, 1]))[0]  # without a table
+    assert beyond == pytest.approx(float(exact), rel=4e-15, abs=0)

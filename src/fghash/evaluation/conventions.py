@@ -7,13 +7,37 @@ can be compared under.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 Divisor = Literal["min", "hits", "relevant"]
+
+
+@dataclass(frozen=True, eq=False)
+class StableRanks:
+    """The relevant items of all queries where ties stand in gallery order, query by query and nearest first.
+
+    Of each: its ``query``, its ``place`` among the query's relevant items (from 1), its ``rank`` in the
+    gallery (from 1).
+    """
+
+    query: np.ndarray
+    place: np.ndarray
+    rank: np.ndarray
+    n_queries: int
+    n_gallery: int
+
+    @cached_property
+    def n_relevant(self) -> np.ndarray:
+        """Relevant items of each query."""
+        return self.sum_by_query(np.ones(len(self.query)))
+
+    def sum_by_query(self, values: np.ndarray) -> np.ndarray:
+        """Sums (q,) of a value of each relevant item."""
+        return np.bincount(self.query, weights=values, minlength=self.n_queries)
 
 
 @dataclass(frozen=True)
@@ -45,23 +69,22 @@ class Convention:
         parts += ["drops the last item"] if self.drops_last else []
         return ", ".join([*parts, "ties in gallery order"])
 
-    def average_precision(self, ranks: np.ndarray, k: int | None, n_gallery: int) -> float | None:
-        """AP of one query from the ascending ``ranks`` (from 1) of its relevant items; None: left out."""
-        if len(ranks) == 0:
-            return {"zero": 0.0, "one": 1.0, "drop": None}[self.without_relevant]
-        k = (n_gallery - self.drops_last) if k is None else k
-        best = min(k, len(ranks))
-        hits = ranks[:best] if self.divisor == "first hits" else ranks[ranks <= k]
-        if len(hits) == 0:
-            return 0.0 if self.without_hits == "zero" else None
-        divisor = {"min": best, "relevant": len(ranks)}.get(self.divisor, len(hits))
-        return float((np.arange(1, len(hits) + 1) / hits).sum() / divisor)
-
-    def mean(self, ranks: Iterable[np.ndarray], k: int | None, n_gallery: int) -> float | None:
-        """Mean over the queries that count; None if none does."""
-        values = (self.average_precision(of_query, k, n_gallery) for of_query in ranks)
-        counted = [value for value in values if value is not None]
-        return float(np.mean(counted)) if counted else None
+    def mean(self, ranking: StableRanks, k: int | None) -> float | None:
+        """Mean AP at k (None: without a cutoff) as this code base computes it; None if it does not."""
+        if k is None:
+            k = ranking.n_gallery - self.drops_last
+        elif not self.has_cutoff:
+            return None
+        total = ranking.n_relevant
+        best = np.minimum(k, total)
+        seen = ranking.place <= best[ranking.query] if self.divisor == "first hits" else ranking.rank <= k
+        hits = ranking.sum_by_query(seen)
+        divisor = {"min": best, "relevant": total}.get(self.divisor, hits)
+        values = ranking.sum_by_query(seen * ranking.place / ranking.rank) / np.maximum(divisor, 1)
+        values[total == 0] = self.without_relevant == "one"
+        dropped = ((hits == 0) & (total > 0)) * (self.without_hits == "drop")
+        dropped |= (total == 0) & (self.without_relevant == "drop")
+        return None if dropped.all() else float(values[~dropped].mean())
 
 
 DIVISORS = {

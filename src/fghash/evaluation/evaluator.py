@@ -10,12 +10,12 @@ import numpy as np
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes, as_labels
 from fghash.errors import InputError
 from fghash.evaluation.conventions import CONVENTIONS, DIVISORS, OWN
-from fghash.evaluation.hamming import hamming_groups
-from fghash.evaluation.nearness import nearness_groups
+from fghash.evaluation.hamming import hamming_blocks
+from fghash.evaluation.nearness import nearness_blocks
 from fghash.evaluation.protocol import RetrievalProtocol
-from fghash.evaluation.ranking import TieGroups
+from fghash.evaluation.ranking import Blocks, TieGroups, join_groups
 from fghash.evaluation.relevance import Relevance
-from fghash.evaluation.scoring import Scores, counts, scores_from_groups
+from fghash.evaluation.scoring import Scores, counts, means, scores_by_query, scores_from_groups
 from fghash.evaluation.stable import convention_scores, stable_ranks
 from fghash.evaluation.work import Work
 
@@ -57,12 +57,27 @@ def evaluate(
     protocol = protocol or RetrievalProtocol()
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
     work = Work.of(memory, threads, kernel, device, progress)
-    groups = _groups(queries, gallery, relevance, work)
+    blocks = _blocks(queries, gallery, relevance, work)
     if protocol.convention in OWN:
-        return Evaluation(scores_from_groups(groups, protocol), groups, protocol)
+        groups, by_query = _scored(blocks, len(queries), protocol, work)
+        return Evaluation(means(by_query, groups, protocol), groups, protocol)
+    groups, _ = _scored(blocks, len(queries), RetrievalProtocol(), work)
     ranks = stable_ranks(queries, gallery, relevance, work)
-    scores: Scores = {**convention_scores(protocol.convention, ranks, protocol.cutoffs, len(gallery))}
+    scores: Scores = {**convention_scores(protocol.convention, ranks, protocol.cutoffs)}
     return Evaluation({**scores, **counts(groups)}, groups, protocol)
+
+
+def _scored(
+    blocks: Blocks, n_queries: int, protocol: RetrievalProtocol, work: Work
+) -> tuple[TieGroups, dict[str, np.ndarray]]:
+    """Count and score block by block, so that only the groups and one number a query and score remain."""
+
+    def task(start: int, stop: int) -> tuple[TieGroups, dict[str, np.ndarray]]:
+        groups = blocks.groups(start, stop)
+        return groups, scores_by_query(groups, protocol)
+
+    groups, scores = zip(*work.map(task, work.blocks(n_queries, blocks.bytes_a_query)), strict=True)
+    return join_groups(groups), {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}
 
 
 def convention_table(
@@ -84,7 +99,7 @@ def convention_table(
     protocol = RetrievalProtocol(cutoffs=cutoffs)
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
     work = Work.of(memory, threads, progress=progress)
-    groups = _groups(queries, gallery, relevance, work)
+    groups, _ = _scored(_blocks(queries, gallery, relevance, work), len(queries), protocol, work)
     ranks = stable_ranks(queries, gallery, relevance, work)
     rows = []
     for name, divisor in OWN.items():
@@ -94,16 +109,16 @@ def convention_table(
             {"convention": name, **chosen, "summary": f"divides by {DIVISORS[divisor]}, expected over ties"}
         )
     for name, convention in CONVENTIONS.items():
-        scores = {**convention_scores(name, ranks, protocol.cutoffs, len(gallery))}
+        scores = {**convention_scores(name, ranks, protocol.cutoffs)}
         rows.append({"convention": name, **scores, "summary": f"{convention.source}: {convention.summary}"})
     return rows
 
 
-def _groups(queries: Codes, gallery: Codes, relevance: Relevance, work: Work) -> TieGroups:
+def _blocks(queries: Codes, gallery: Codes, relevance: Relevance, work: Work) -> Blocks:
     if isinstance(queries, BinaryCodes) and isinstance(gallery, BinaryCodes):
-        return hamming_groups(queries, gallery, relevance, work)
+        return hamming_blocks(queries, gallery, relevance, work)
     if isinstance(queries, RealCodes) and isinstance(gallery, (QuantizedCodes, RealCodes)):
-        return nearness_groups(queries, gallery, relevance, work)
+        return nearness_blocks(queries, gallery, relevance, work)
     raise InputError(f"codes: queries are {_kind(queries)}, the gallery {_kind(gallery)}, {_EXPECTED}")
 
 

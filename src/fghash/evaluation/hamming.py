@@ -12,15 +12,15 @@ import numpy as np
 
 from fghash.codes import BinaryCodes
 from fghash.errors import InputError
-from fghash.evaluation.ranking import TieGroups, groups_of_histograms, join_groups
+from fghash.evaluation.ranking import Blocks, TieGroups, groups_of_histograms
 from fghash.evaluation.relevance import Relevance, Runs
 from fghash.evaluation.work import Work
 
 Counter = Callable[[np.ndarray, Runs, np.ndarray, np.ndarray], None]
 
 
-def hamming_groups(queries: BinaryCodes, gallery: BinaryCodes, relevance: Relevance, work: Work) -> TieGroups:
-    """Tie groups by Hamming distance, block by block of queries.
+def hamming_blocks(queries: BinaryCodes, gallery: BinaryCodes, relevance: Relevance, work: Work) -> Blocks:
+    """Tie groups by Hamming distance, for any block of queries.
 
     Raises:
         InputError: code lengths differ.
@@ -32,13 +32,12 @@ def hamming_groups(queries: BinaryCodes, gallery: BinaryCodes, relevance: Releva
     words = queries.words()
 
     def block(start: int, stop: int) -> TieGroups:
-        total = np.zeros((stop - start, bits + 1), dtype=np.int64)
+        total = np.zeros((stop - start, bits + 1), dtype=np.int32)
         relevant = np.zeros_like(total)
         count(words[start:stop], relevance.runs(start, stop), total, relevant)
         return groups_of_histograms(total, relevant, len(gallery), bits)
 
-    an_item = 6 * 8 * (bits + 1) + 32 * len(relevance.gallery_sets)
-    return join_groups(work.map(block, work.blocks(len(queries), an_item)))
+    return Blocks(block, 6 * 8 * (bits + 1) + 200 * min(bits + 1, relevance.most) + relevance.bytes_a_query)
 
 
 def _prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:

@@ -1,8 +1,8 @@
 """The compiled kernel of :mod:`fghash.evaluation.hamming`.
 
 Codes of one word (up to 64 bits) are counted for two queries a and b at once, so that one increment serves
-both. With x a code and y = x ^ a, let u be the number of ones of y where a and b differ, v where they agree:
-the distance to a is u + v and that to b is |a ^ b| - u + v. One table over (u, v) holds both histograms.
+both. With x a code and y = x ^ a, let d be the number of ones of y, and u the number of them where a and b
+differ: the distance to a is d, and to b it is |a ^ b| + d - 2u. One table over (u, d) holds both histograms.
 """
 
 # mypy: disable-error-code="no-untyped-def, call-arg, untyped-decorator"
@@ -19,7 +19,8 @@ from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 
 _BLOCK = 1 << 16  # codes of one word that stay in the second-level cache
-_CHUNK = 64  # indices computed (in vectors) before they are counted (one by one)
+_CHUNK = 32  # indices computed at a time
+_SPARE = 64 * 64 + 64 + 1  # the cell after the last: it stands for nothing
 
 
 def prepare(gallery: np.ndarray, bits: int, work: Work) -> partial[None]:
@@ -32,9 +33,18 @@ def count(
 ) -> None:
     """Fill the histograms (queries, bits + 1) of all and of the relevant items."""
     if gallery.shape[1] == 1:
-        _count_narrow(queries[:, 0], gallery[:, 0], *runs, total, relevant)
+        cells, indices = _aligned(_SPARE + 1, np.uint32), _aligned(2 * _CHUNK, np.uint64)
+        _count_narrow(queries.reshape(-1), gallery.reshape(-1), *runs, total, relevant, cells, indices)
     else:
         _count_wide(queries, gallery, *runs, total, relevant)
+
+
+def _aligned(length: int, dtype: type) -> np.ndarray:
+    """Zeros that begin at a cache line, which spares vector instructions from straddling two."""
+    size = length * np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype)
 
 
 @intrinsic
@@ -48,12 +58,13 @@ def popcount(context, word):
 
 
 @compiled
-def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant):
-    cells = np.empty(65 * 64, np.uint32)
+def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant, cells, indices):
     for start in range(0, len(gallery), _BLOCK):
         block = gallery[start : start + _BLOCK]
         for i in range(0, len(queries) - 1, 2):
-            _pair(block, queries[i], queries[i + 1], cells, total[i], total[i + 1])
+            differ = queries[i] ^ queries[i + 1]
+            _fill(block, queries[i], differ, cells, indices)
+            _fold(cells, np.int64(popcount(differ)), total[i], total[i + 1])
     if len(queries) % 2:
         _one(gallery, queries[-1], total[-1])
     for i in range(len(queries)):
@@ -63,38 +74,54 @@ def _count_narrow(queries, gallery, offsets, starts, stops, total, relevant):
 
 @compiled
 def _one(codes, query, histogram):
-    for code in codes:
-        histogram[popcount(code ^ query)] += 1
+    for j in range(len(codes)):
+        histogram[popcount(codes[j] ^ query)] += 1
 
 
 @compiled
-def _pair(codes, query, other, cells, histogram, other_histogram):
-    differ = query ^ other
-    n_differ = np.int64(popcount(differ))
-    n_agree = len(histogram) - 1 - n_differ
-    cells[: n_differ * 64 + 65] = 0  # v reaches 64 only where u is always 0
-    _fill(codes, query, differ, cells)
+def _fill(codes, query, differ, cells, indices):
+    """Count in cell 64 u + d. Indices come from vector instructions, one chunk ahead of the counting."""
+    even, odd = indices[:_CHUNK], indices[_CHUNK:]
+    odd[:] = _SPARE
+    first = np.uint64(0)
+    for _ in range(len(codes) // (2 * _CHUNK)):
+        for j in range(_CHUNK):
+            y = codes[first + np.uint64(j)] ^ query
+            even[j] = (popcount(y & differ) << np.uint64(6)) + popcount(y)
+        for j in range(_CHUNK):
+            cells[odd[j]] += np.uint32(1)
+        first += np.uint64(_CHUNK)
+        for j in range(_CHUNK):
+            y = codes[first + np.uint64(j)] ^ query
+            odd[j] = (popcount(y & differ) << np.uint64(6)) + popcount(y)
+        for j in range(_CHUNK):
+            cells[even[j]] += np.uint32(1)
+        first += np.uint64(_CHUNK)
+    for j in range(_CHUNK):
+        cells[odd[j]] += np.uint32(1)
+    for j in range(first, np.uint64(len(codes))):
+        y = codes[j] ^ query
+        cells[(popcount(y & differ) << np.uint64(6)) + popcount(y)] += np.uint32(1)
+
+
+@compiled
+def _fold(cells, n_differ, histogram, other):
+    """Add the cells, for each u a row over d, to the histograms of both queries, and empty them."""
+    bits = len(histogram) - 1
+    length = bits - n_differ + 1
+    near, far = np.zeros(bits + 1, np.uint32), np.zeros(bits + 1, np.uint32)
     for u in range(n_differ + 1):
-        for v in range(n_agree + 1):
-            found = cells[u * 64 + v]
-            histogram[u + v] += found
-            other_histogram[n_differ - u + v] += found
-
-
-@compiled
-def _fill(codes, query, differ, cells):
-    index = np.empty(_CHUNK, np.uint64)
-    whole = len(codes) // _CHUNK * _CHUNK
-    for start in range(0, whole, _CHUNK):
-        chunk = codes[start : start + _CHUNK]
-        for j in range(_CHUNK):
-            y = chunk[j] ^ query
-            index[j] = (popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)
-        for j in range(_CHUNK):
-            cells[index[j]] += np.uint32(1)
-    for code in codes[whole:]:
-        y = code ^ query
-        cells[(popcount(y & differ) << np.uint64(6)) + popcount(y & ~differ)] += np.uint32(1)
+        row = cells[65 * u : 65 * u + length]
+        to_near, to_far = near[u : u + length], far[n_differ - u : n_differ - u + length]
+        for d in range(length):
+            to_near[d] += row[d]
+        for d in range(length):
+            to_far[d] += row[d]
+        for d in range(length):
+            row[d] = 0
+    for d in range(bits + 1):
+        histogram[d] += near[d]
+        other[d] += far[d]
 
 
 @compiled

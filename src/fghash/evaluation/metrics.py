@@ -9,6 +9,7 @@ Najork (ECIR 2008), cut at k.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -28,27 +29,24 @@ def average_precision(
     first k).
     """
     k = groups.n_gallery if k is None else k
+    total = groups.n_relevant
     seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
     if divisor == "hits":
-        return np.where(groups.n_relevant > 0, _average_over_hits(seen, k, ties), np.nan)
+        return np.where(total > 0, _average_over_hits(seen, k, ties), np.nan)
     sums = _sum_by_query(seen, _precision_sums(seen, k, ties))
-    return _divide(sums, groups.n_relevant if divisor == "relevant" else np.minimum(groups.n_relevant, k))
+    return _divide(sums, total if divisor == "relevant" else np.minimum(total, k))
 
 
-def precision_at(groups: TieGroups, k: int) -> np.ndarray:
-    """Expected precision@k of each query (q,): relevant items among the first k, divided by k always."""
-    return np.where(groups.n_relevant > 0, hits_at(groups, k) / k, np.nan)
-
-
-def recall_at(groups: TieGroups, k: int) -> np.ndarray:
-    """Expected recall@k of each query (q,): relevant items among the first k, divided by all of them."""
-    return _divide(hits_at(groups, k), groups.n_relevant)
+def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expected precision@k and recall@k of each query (q,): hits by k always, and by the relevant items."""
+    hits, total = hits_at(groups, k), groups.n_relevant
+    return np.where(total > 0, hits / k, np.nan), _divide(hits, total)
 
 
 def hits_at(groups: TieGroups, k: int) -> np.ndarray:
     """Expected number of relevant items among the first k, of each query (q,)."""
-    visible = np.clip(k - groups.nearer.astype(np.int64), 0, groups.size)
-    return _sum_by_query(groups, groups.relevant * (visible / groups.size))
+    seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
+    return _sum_by_query(seen, seen.relevant * (np.minimum(k - seen.nearer, seen.size) / seen.size))
 
 
 def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
@@ -57,9 +55,8 @@ def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
     Only for codes that have a Hamming distance.
     """
     assert groups.distance is not None
-    within = groups.distance <= radius
-    found = _sum_by_query(groups, groups.size * within)
-    hits = _sum_by_query(groups, groups.relevant * within)
+    within = groups.where(groups.distance <= radius)
+    found, hits = _sum_by_query(within, within.size), _sum_by_query(within, within.relevant)
     return np.where(groups.n_relevant > 0, hits / np.maximum(found, 1), np.nan)
 
 
@@ -90,9 +87,8 @@ def _hits_of_draw(n: int, r: int, t: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _precision_sums(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
     """Sum over the hits of each group of the precision at their ranks; every group holds a relevant item."""
-    n, r, nearer = (part.astype(np.float64) for part in (groups.size, groups.relevant, groups.nearer))
-    before = groups.relevant_nearer.astype(np.float64)
-    visible = np.clip(k - nearer, 0, n)
+    n, r, nearer, before = groups.columns
+    visible = n if k >= groups.n_gallery else np.minimum(k - nearer, n)
     return np.asarray(_FORMS[ties](n, r, nearer, before, visible))
 
 
@@ -113,33 +109,47 @@ def _best(n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray, 
 
 def _worst(n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Relevant items last: j - (N+a-R) (H[N+a+j] - H[N+a]) with a = n - r and j of them visible."""
-    j = np.clip(t - (n - r), 0, r)
-    start = nearer + n - r
+    a = n - r
+    j, start = np.maximum(t - a, 0), nearer + a
     return np.asarray(j - (start - before) * harmonic_gap(start, j))
 
 
 _FORMS = {"expected": _expected, "best": _best, "worst": _worst}
 
 _FEW = 64
-_SMALL = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, _FEW + 1))])
-_SERIES = ((1, 1 / 2), (2, -1 / 12), (4, 1 / 120), (6, -1 / 252))
+_TABLE = 1 << 20  # the largest rank that is looked up; beyond, a table would cost more than it saves
 
 
 def harmonic_gap(start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """1/(start+1) + ... + 1/(start+length), to about 1e-15 of its value, for whole numbers >= 0.
-
-    By table up to 64 and by Euler-Maclaurin beyond, subtracted term by term so that nothing cancels.
+    """1/(start+1) + ... + 1/(start+length), for whole numbers >= 0, to about 1e-15 (of 1, or of its value).
 
     >>> harmonic_gap(np.array([0, 10**9]), np.array([2, 1])).tolist()
     [1.5, 9.99999999e-10]
     """
-    start, end = start.astype(np.float64), (start + length).astype(np.float64)
-    low, middle = (np.minimum(edge, _FEW).astype(np.int64) for edge in (start, end))
-    near, far = np.maximum(start, _FEW), np.maximum(end, _FEW)
-    gap = _SMALL[middle] - _SMALL[low] + np.log1p((far - near) / near)
-    for power, weight in _SERIES:
-        gap += weight * (far**-power - near**-power)
-    return np.asarray(gap)
+    end = start + length
+    largest = int(end.max()) if end.size else 0
+    if largest <= _TABLE:
+        table = _harmonic_numbers(1 << largest.bit_length())
+        return np.asarray(table[end.astype(np.intp)] - table[start.astype(np.intp)])
+    near, far = np.maximum(start, float(_FEW)), np.maximum(end, float(_FEW))
+    low, middle = (np.minimum(edge, _FEW).astype(np.intp) for edge in (start, end))
+    few = _harmonic_numbers(_FEW)
+    return np.asarray(few[middle] - few[low] + np.log1p((far - near) / near) + (_tail(far) - _tail(near)))
+
+
+@lru_cache
+def _harmonic_numbers(n: int) -> np.ndarray:
+    """H of 0 to n: sums up to 64, Euler-Maclaurin beyond."""
+    few = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, min(n, _FEW) + 1))])
+    x = np.arange(_FEW + 1, n + 1, dtype=np.float64)
+    return np.concatenate([few, np.log(x) + (np.euler_gamma + _tail(x))])
+
+
+def _tail(x: np.ndarray) -> np.ndarray:
+    """H(x) less log(x) and Euler's constant: 1/2x - 1/12x^2 + 1/120x^4 - 1/252x^6, exact from 64 on."""
+    inverse = 1.0 / x
+    square = inverse * inverse
+    return np.asarray(inverse * 0.5 - square * (1 / 12 - square * (1 / 120 - square * (1 / 252))))
 
 
 def _sum_by_query(groups: TieGroups, values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.evaluation.distances import distinct_rows, prepare_distances, require_width
-from fghash.evaluation.ranking import TieGroups, join_groups
+from fghash.evaluation.ranking import Blocks, TieGroups
 from fghash.evaluation.relevance import Relevance, Runs
 from fghash.evaluation.work import Work
 
@@ -22,10 +22,10 @@ Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
 Counter = Callable[[np.ndarray, Runs], list[Levels]]
 
 
-def nearness_groups(
+def nearness_blocks(
     queries: RealCodes, gallery: QuantizedCodes | RealCodes, relevance: Relevance, work: Work
-) -> TieGroups:
-    """Tie groups that hold a relevant item, block by block of queries.
+) -> Blocks:
+    """Tie groups that hold a relevant item, for any block of queries.
 
     Raises:
         InputError: queries of another width than the gallery's vectors.
@@ -42,8 +42,7 @@ def nearness_groups(
         parts = [np.concatenate(part).astype(np.int32) for part in zip(*levels, strict=True)]
         return TieGroups(offsets, parts[0], parts[1], parts[2], None, len(gallery), gallery.bits_per_item)
 
-    an_item = 40 * len(first) + 32 * len(relevance.gallery_sets)
-    return join_groups(work.map(block, work.blocks(len(queries), an_item)))
+    return Blocks(block, 40 * len(first) + 200 * relevance.most + relevance.bytes_a_query)
 
 
 def _prepare(

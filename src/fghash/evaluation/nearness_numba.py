@@ -16,7 +16,8 @@ from fghash.evaluation.nearness import Counter, Levels
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 
-_STEPS = 4  # steps of the table for each level
+_HUGE = 1e38  # near the largest float32
+_TABLE = 8192  # steps of the table, about: so many that few of them hold a level
 
 
 def prepare(
@@ -80,29 +81,27 @@ def _look_up(table, indices, item_part, query_part):
 
 @compiled
 def _levels(distances, multiplicity, relevant):
-    ordered = np.sort(distances[relevant])
-    levels, counts = _runs_of_equals(ordered)
+    levels, counts = _runs_of_equals(np.sort(distances[relevant]))
     size = np.zeros(len(levels), np.int64)
     nearer = np.zeros(len(levels), np.int64)
-    if len(levels) == 0:
-        return nearer, size, counts
-    low, scale, table = _steps(levels)
-    for i in range(len(distances)):
-        distance = distances[i]
-        if distance > levels[-1]:
-            continue
-        place = table[_step(distance, low, scale, len(table))]
-        while levels[place] < distance:
-            place += 1
-        if levels[place] == distance:
-            size[place] += multiplicity[i]
-        else:
-            nearer[place] += multiplicity[i]
+    if len(levels) > 0:
+        low, scale, table = _steps(levels)
+        farthest = levels[-1]
+        for i in range(len(distances)):
+            distance = distances[i]
+            if distance <= farthest:
+                place = np.uint64(table[_step(distance, low, scale, len(table))])
+                while levels[place] < distance:
+                    place += np.uint64(1)
+                if levels[place] == distance:
+                    size[place] += multiplicity[i]
+                else:
+                    nearer[place] += multiplicity[i]
     before = 0
-    for place in range(len(levels)):
-        before += nearer[place]
-        nearer[place] = before
-        before += size[place]
+    for level in range(len(levels)):
+        before += nearer[level]
+        nearer[level] = before
+        before += size[level]
     return nearer, size, counts
 
 
@@ -122,22 +121,25 @@ def _runs_of_equals(ordered):
 @compiled
 def _steps(levels):
     """For each step of distance the first level at or beyond it: levels of earlier steps are smaller."""
-    low, span = np.float64(levels[0]), np.float64(levels[-1]) - np.float64(levels[0])
-    length = _STEPS * len(levels)
-    scale = length / span if 0 < span < np.inf else 0.0
-    table = np.empty(length, np.int64)
-    place = 0
-    for step in range(length):
-        while place < len(levels) - 1 and _step(levels[place], low, scale, length) < step:
-            place += 1
-        table[step] = place
+    low, span = levels[0], np.float64(levels[-1]) - np.float64(levels[0])
+    length = max(2 * len(levels), min(16 * len(levels), _TABLE))
+    scale = np.float32(length / span) if length / _HUGE < span < _HUGE else np.float32(0)
+    table = np.empty(length, np.uint32)
+    done = np.uint64(0)
+    for place in range(len(levels)):
+        step = _step(levels[place], low, scale, length)
+        while done <= step:
+            table[done] = place
+            done += np.uint64(1)
+    for step in range(done, np.uint64(length)):
+        table[step] = len(levels) - 1
     return low, scale, table
 
 
 @compiled
 def _step(distance, low, scale, length):
-    """Never decreases with distance."""
-    position = (np.float64(distance) - low) * scale
+    """Never decreases with distance, and lies in [0, length)."""
+    position = (distance - low) * scale
     if position > 0:
-        return min(length - 1, np.int64(position))
-    return 0
+        return np.uint64(min(position, np.float32(length - 1)))
+    return np.uint64(0)

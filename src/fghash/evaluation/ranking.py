@@ -6,10 +6,11 @@ a score is the expected value over all orders (or the best, or the worst of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,25 +40,37 @@ class TieGroups:
         """Number of queries."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def query(self) -> np.ndarray:
         """The query that owns each group."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    @property
+    @cached_property
     def relevant_nearer(self) -> np.ndarray:
         """Relevant items nearer than each group."""
-        before = np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
-        return np.asarray(before[:-1] - np.repeat(before[self.offsets[:-1]], np.diff(self.offsets)))
+        before = self._relevant_before
+        return np.asarray(before[:-1] - before[self.offsets[:-1]][self.query])
 
-    @property
+    @cached_property
     def n_relevant(self) -> np.ndarray:
         """Relevant items of each query."""
-        before = np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
-        return np.diff(before[self.offsets])
+        return np.diff(self._relevant_before[self.offsets])
+
+    @cached_property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of each group, as float64: items in it, relevant in it, items nearer, relevant nearer."""
+        parts = (self.size, self.relevant, self.nearer, self.relevant_nearer)
+        size, relevant, nearer, before = (part.astype(np.float64) for part in parts)
+        return size, relevant, nearer, before
+
+    @property
+    def _relevant_before(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
 
     def where(self, keep: np.ndarray) -> TieGroups:
         """Only the groups of this mask, for the same queries."""
+        if keep.all():
+            return self
         before = np.concatenate([[0], np.cumsum(keep)])
         return replace(
             self,
@@ -91,24 +104,25 @@ class TieGroups:
         return cls(**fields, distance=arrays.get("distance"))
 
 
+class Blocks(NamedTuple):
+    """``groups(start, stop)`` of some queries, and about how many bytes each of them takes while at work."""
+
+    groups: Callable[[int, int], TieGroups]
+    bytes_a_query: int
+
+
 _ARRAYS = ("offsets", "nearer", "size", "relevant")
 _NUMBERS = ("n_gallery", "bits")
 
 
 def groups_of_histograms(total: np.ndarray, relevant: np.ndarray, n_gallery: int, bits: int) -> TieGroups:
     """Groups of (queries, bits + 1) counts of all and of relevant items at each distance."""
-    query, distance = np.nonzero(total)
+    filled = np.flatnonzero(total)
+    query, distance = np.divmod(filled, bits + 1)
+    parts = (np.cumsum(total, axis=1, dtype=np.int32) - total, total, relevant)
+    nearer, size, found = (part.reshape(-1)[filled].astype(np.int32) for part in parts)
     offsets = np.searchsorted(query, np.arange(len(total) + 1))
-    nearer = (np.cumsum(total, axis=1) - total)[query, distance]
-    return TieGroups(
-        offsets,
-        nearer.astype(np.int32),
-        total[query, distance].astype(np.int32),
-        relevant[query, distance].astype(np.int32),
-        distance.astype(np.int32),
-        n_gallery,
-        bits,
-    )
+    return TieGroups(offsets, nearer, size, found, distance.astype(np.int32), n_gallery, bits)
 
 
 def join_groups(parts: Sequence[TieGroups]) -> TieGroups:

@@ -46,7 +46,7 @@ class Relevance:
         """
         _require_same_kind(query_labels, gallery_labels)
         keys = gallery_labels if gallery_labels.ndim == 1 else _bytes(gallery_labels)
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(_shorter(keys), kind="stable")
         edges = _edges(keys[order])
         return cls(order, edges, gallery_labels[order[edges[:-1]]], query_labels)
 
@@ -54,6 +54,16 @@ class Relevance:
     def n_queries(self) -> int:
         """Number of queries."""
         return len(self.query_sets)
+
+    @property
+    def most(self) -> int:
+        """An upper bound of the relevant items of a query."""
+        return int(np.diff(self.edges).max() if self.gallery_sets.ndim == 1 else self.edges[-1])
+
+    @property
+    def bytes_a_query(self) -> int:
+        """About how much :meth:`runs` takes for each query."""
+        return 32 * (len(self.gallery_sets) if self.gallery_sets.ndim == 2 else 1)
 
     def runs(self, start: int, stop: int) -> Runs:
         """The runs of queries start to stop."""
@@ -84,6 +94,13 @@ def _edges(ordered: np.ndarray) -> np.ndarray:
     """Where the values of a sorted array change, with both ends."""
     change = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     return np.concatenate([[0], change, [len(ordered)]]).astype(np.int64)
+
+
+def _shorter(keys: np.ndarray) -> np.ndarray:
+    """The same order in 16 bits where the range allows it: numpy then sorts by counting."""
+    if keys.dtype.kind != "i" or int(keys.max()) - int(keys.min()) >= 1 << 16:
+        return keys
+    return np.asarray(keys - keys.min(), dtype=np.uint16)
 
 
 def _bytes(labels: np.ndarray) -> np.ndarray:

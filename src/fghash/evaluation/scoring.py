@@ -6,7 +6,7 @@ import numpy as np
 
 from fghash.errors import InputError
 from fghash.evaluation.conventions import OWN
-from fghash.evaluation.metrics import average_precision, precision_at, precision_within_radius, recall_at
+from fghash.evaluation.metrics import average_precision, precision_and_recall_at, precision_within_radius
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import TieGroups
 
@@ -19,7 +19,12 @@ def scores_from_groups(groups: TieGroups, protocol: RetrievalProtocol) -> Scores
     Raises:
         InputError: a convention of another code base, which needs the codes themselves.
     """
-    scores: Scores = {name: _mean(values) for name, values in scores_by_query(groups, protocol).items()}
+    return means(scores_by_query(groups, protocol), groups, protocol)
+
+
+def means(by_query: dict[str, np.ndarray], groups: TieGroups, protocol: RetrievalProtocol) -> Scores:
+    """Means over the queries that have a relevant item, and what they are about."""
+    scores: Scores = {name: _mean(values) for name, values in by_query.items()}
     if groups.distance is None:
         scores[f"precision_hamming_radius_{protocol.radius}"] = None
     return {**scores, **counts(groups)}
@@ -34,15 +39,16 @@ def scores_by_query(groups: TieGroups, protocol: RetrievalProtocol) -> dict[str,
     if protocol.convention not in OWN:
         raise InputError(f"convention: '{protocol.convention}' needs codes, tie groups give {', '.join(OWN)}")
     divisor = OWN[protocol.convention]
+    ranked = groups.where(groups.relevant > 0)
     scores = {
-        "map": average_precision(groups, divisor=divisor),
-        "map_best_ties": average_precision(groups, ties="best", divisor=divisor),
-        "map_worst_ties": average_precision(groups, ties="worst", divisor=divisor),
+        "map": average_precision(ranked, divisor=divisor),
+        "map_best_ties": average_precision(ranked, ties="best", divisor=divisor),
+        "map_worst_ties": average_precision(ranked, ties="worst", divisor=divisor),
     }
     for k in protocol.cutoffs:
-        scores[f"map_at_{k}"] = average_precision(groups, k, divisor=divisor)
-        scores[f"precision_at_{k}"] = precision_at(groups, k)
-        scores[f"recall_at_{k}"] = recall_at(groups, k)
+        scores[f"map_at_{k}"] = average_precision(ranked, k, divisor=divisor)
+        precision, recall = precision_and_recall_at(ranked, k)
+        scores[f"precision_at_{k}"], scores[f"recall_at_{k}"] = precision, recall
     if groups.distance is not None:
         scores[f"precision_hamming_radius_{protocol.radius}"] = precision_within_radius(
             groups, protocol.radius

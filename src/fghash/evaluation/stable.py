@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from fghash.codes import BinaryCodes
-from fghash.evaluation.conventions import CONVENTIONS
+from fghash.evaluation.conventions import CONVENTIONS, StableRanks
 from fghash.evaluation.distances import Distances, distinct_rows, prepare_distances
 from fghash.evaluation.relevance import Relevance
 from fghash.evaluation.work import Work
 
 
-def stable_ranks(queries: Any, gallery: Any, relevance: Relevance, work: Work) -> list[np.ndarray]:
-    """For each query the ranks (1 is first) of its relevant items, ascending; codes of kinds that fit."""
+def stable_ranks(queries: Any, gallery: Any, relevance: Relevance, work: Work) -> StableRanks:
+    """The ranks of all relevant items; codes of kinds that fit."""
     binary = isinstance(gallery, BinaryCodes)
     distances = _binary(gallery) if binary else _real(gallery)
     rows = queries.words() if binary else queries.vectors
@@ -24,19 +24,18 @@ def stable_ranks(queries: Any, gallery: Any, relevance: Relevance, work: Work) -
         near, runs = distances(rows[start:stop]), relevance.runs(start, stop)
         return [_ranks(row, runs.select(i, relevance.order)) for i, row in enumerate(near)]
 
-    an_item = 24 * len(gallery) + 32 * len(relevance.gallery_sets)
-    return [ranks for part in work.map(block, work.blocks(len(rows), an_item)) for ranks in part]
+    an_item = 24 * len(gallery) + relevance.bytes_a_query
+    ranks = [found for part in work.map(block, work.blocks(len(rows), an_item)) for found in part]
+    query = np.repeat(np.arange(len(ranks)), [len(found) for found in ranks])
+    place = np.concatenate([np.arange(1, len(found) + 1) for found in ranks])
+    return StableRanks(query, place, np.concatenate(ranks), len(ranks), len(gallery))
 
 
-def convention_scores(
-    name: str, ranks: Sequence[np.ndarray], cutoffs: Sequence[int], n_gallery: int
-) -> dict[str, float | None]:
+def convention_scores(name: str, ranks: StableRanks, cutoffs: Sequence[int]) -> dict[str, float | None]:
     """``map`` and ``map_at_k`` as that code base computes them; None where it computes none."""
     convention = CONVENTIONS[name]
-    scores = {"map": convention.mean(ranks, None, n_gallery)}
-    for k in cutoffs:
-        scores[f"map_at_{k}"] = convention.mean(ranks, k, n_gallery) if convention.has_cutoff else None
-    return scores
+    at = {f"map_at_{k}": convention.mean(ranks, k) for k in cutoffs}
+    return {"map": convention.mean(ranks, None), **at}
 
 
 def _ranks(distance: np.ndarray, relevant: np.ndarray) -> np.ndarray:

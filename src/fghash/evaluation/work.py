@@ -71,13 +71,13 @@ class Work:
 
     @property
     def most_queries(self) -> int:
-        """Queries of one block at most."""
-        return 1024 if self.device != "cpu" else 256
+        """Queries of one block at most: enough for a GPU, or for several blocks a thread."""
+        return 1024
 
     def blocks(self, n: int, bytes_an_item: int) -> list[tuple[int, int]]:
         """Split n queries so that the blocks of all threads together fit the memory."""
         fitting = self.memory // max(1, self.threads * bytes_an_item)
-        size = max(1, min(self.most_queries, fitting, -(-n // self.threads)))
+        size = max(1, min(self.most_queries, fitting, -(-n // (4 * self.threads))))
         size += size % 2 if size < fitting else -(size % 2) if size > 1 else 0  # kernels like pairs
         return [(start, min(start + size, n)) for start in range(0, n, size)]
 
