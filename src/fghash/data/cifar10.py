@@ -26,7 +26,7 @@ class Cifar10(RetrievalDataModule):
     """Ten kinds of things (Krizhevsky 2009), under the protocol of DVSQ and DPQ or the official split.
 
     Args:
-        protocol: ``dpq``: of each class 100 queries, 500 training pictures, drawn by ``seed``, and the rest as
+        protocol: ``dpq``: of each class 100 queries, 500 training pictures, drawn by ``seed``, the rest as
             gallery; ``official``: 50,000 training pictures are the gallery, 10,000 the queries.
     """
 

@@ -26,7 +26,7 @@ class Lists(RetrievalDataModule):
         gallery: list of the gallery; ``null``: ``database.txt`` where there is one, else the training set.
         query: list of the queries.
         labels: ``one`` class number a line, ``several``, or a ``vector`` of 0 and 1 for every class;
-            ``auto``: one column is ``one``, as many columns everywhere of nothing but 0 and 1 are a ``vector``.
+            ``auto``: one column is ``one``, equally many columns of only 0 and 1 are a ``vector``.
     """
 
     def __init__(
