@@ -66,6 +66,7 @@ def test_what_never_imports_torch(tmp_path: Path, stored: Callable[..., str]) ->
         run = sys.argv[1]
         done = [
             ["--help"], ["--version"], ["fit", "--help"], ["list", "methods"], ["list", "datasets"],
+            ["data"], ["data", "list"],
             ["leaderboard", "--runs", ".", "--out", "l.csv"], ["leaderboard", "--runs", ".", "--published"],
             [*evaluate, "--kernel", "numpy", "--bootstrap", "100", "--curves", "c", "--plots"],
             [*evaluate, "--kernel", "numpy", "--convention", "fish"], [*evaluate, "--all-conventions"],
@@ -74,7 +75,8 @@ def test_what_never_imports_torch(tmp_path: Path, stored: Callable[..., str]) ->
         fit = ["fit", "--method", "hashnet"]
         refused = [
             ["fit", "--method", "hasnet"], [*fit, "--bits", "0"], [*fit, "--data", "x"],
-            [*fit, "--config", "x"],
+            [*fit, "--config", "x"], ["data", "prepare", "nabirds", "--root", "x"],
+            ["data", "prepare", "cub200", "--root", "g.npz"], ["data", "check", "cub200", "--root", "x"],
             [*fit, "--preset", "x"], [*fit, "--data", "cub200"], [*fit, "--optim.lr", "x"],
             [*fit, "--runs", "g.npz"], [*fit, "--trainer.devices", "1"],
         ]

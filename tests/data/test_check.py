@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -64,6 +66,42 @@ def test_the_fixed_list_of_several_labels(tmp_path: Path, image):
     assert read_csv(tmp_path, "fixed.csv").train.labels.tolist() == splits.train.labels.tolist()
 
 
-def test_drawn_data_have_no_files():
-    with pytest.raises(InputError, match="only data sets of image files"):
-        check(draw_splits(1, 1, 2, 1, 16, 0))
+def test_drawn_data_are_looked_at_but_no_list(tmp_path: Path):
+    report = check(draw_splits(1, 2, 3, 1, 16, 0))
+    assert report.good
+    with pytest.raises(InputError, match="--fix-list: this data set's pictures are no files"):
+        report.write_list(tmp_path / "fixed.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_files_are_not_one_picture(tree: Path):
+    for path in (tree / "train" / "ash" / "2.png", tree / "query" / "ash" / "0.png"):
+        path.write_bytes(b"")
+    report = check(read_folder(tree))
+    assert len(report.unreadable) == 2
+    assert not report.shared
+
+
+@pytest.mark.parametrize("name", ["ash;beech", " ash"])
+def test_a_class_that_a_table_cannot_hold(tree: Path, tmp_path: Path, name: str):
+    for split in ("train", "query"):
+        (tree / split / "ash").rename(tree / split / name)
+    with pytest.raises(InputError, match=f"--fix-list: a table cannot hold the class name '{name}'"):
+        check(read_folder(tree)).write_list(tmp_path / "fixed.csv")
+
+
+def test_a_list_is_written_whole_or_not_at_all(tree: Path, tmp_path: Path, monkeypatch):
+    report = check(read_folder(tree))
+    (tmp_path / "fixed.csv").write_text("before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(InputError, match=r"--fix-list: cannot write '.*fixed\.csv' \(No space left"):
+            report.write_list(tmp_path / "fixed.csv")
+    assert (tmp_path / "fixed.csv").read_text() == "before"
+    assert {path.name for path in tmp_path.iterdir()} == {"tree", "fixed.csv"}
+    with pytest.raises(InputError, match="--fix-list: cannot write"):
+        report.write_list(tmp_path / "nowhere" / "fixed.csv")

@@ -4,64 +4,27 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
 import io
 import os
+import shutil
 import tarfile
-import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from data.server import CONTENT, serving
 from fghash.data import DATASETS, download
 from fghash.data.download import fetch, prepare
 from fghash.data.sources import SOURCES, Archive, Preparation
 from fghash.data.unpack import unpack
 from fghash.errors import InputError
 
-CONTENT = bytes(range(256)) * 2000
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``content`` at /good; /gone is 404; /breaks closes early; /wrong serves something else."""
-
-    content = CONTENT
-    asked: list[tuple[str, str | None]]
-    breaks_after = 100_000
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.asked.append((self.path, wanted))
-        if self.path == "/gone":
-            self.send_error(404)
-            return
-        content = b"something else" if self.path == "/wrong" else self.content
-        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.path != "/no-ranges" else 0
-        if first >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(content) - first))
-        self.end_headers()
-        end = (
-            min(len(content), first + self.breaks_after) if self.path.startswith("/breaks") else len(content)
-        )
-        self.wfile.write(content[first:end])
-
-    def log_message(self, *_) -> None:
-        pass
-
 
 @pytest.fixture
 def server():
-    handler = type("Handler", (Server,), {"asked": []})
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    handler.url = f"http://127.0.0.1:{running.server_address[1]}"
-    yield handler
-    running.shutdown()
-    running.server_close()
+    with serving() as running:
+        yield running
 
 
 def archive(server, *paths: str, content: bytes = CONTENT, name: str = "list.mat") -> Archive:
@@ -142,7 +105,7 @@ def test_a_full_disk_is_one_line(server, tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(download, "_copy", full)
     sources = {"some": Preparation("none", [archive(server, "/good")])}
-    with pytest.raises(InputError, match=r"data: cannot write below .*: the disk is full"):
+    with pytest.raises(InputError, match=r"--root: cannot write below .*: the disk is full"):
         prepare("some", tmp_path / "root", sources)
 
 
@@ -165,6 +128,24 @@ def test_prepare_downloads_unpacks_and_is_quick_the_second_time(server, tmp_path
     assert not (tmp_path / "root" / "set.tgz").exists()
     prepare("some", tmp_path / "root", sources)
     assert len(server.asked) == 1
+
+
+def test_what_was_removed_since_is_fetched_again(server, tmp_path: Path):
+    server.content = tar_of(**{"set/list.txt": b"b"})
+    packed = archive(server, "/good", content=server.content, name="set.tgz")
+    sources = {"some": Preparation("none", [packed])}
+    for _ in range(2):
+        prepare("some", tmp_path, sources)
+        shutil.rmtree(tmp_path / "set")
+    assert len(server.asked) == 2
+
+
+def test_a_root_that_is_no_folder(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--root: expected a folder, got the file '.*file'"):
+        prepare("cub200", tmp_path / "file")
+    with pytest.raises(InputError, match=r"--root: cannot write below .*below: Not a directory"):
+        prepare("cub200", tmp_path / "file" / "below")
 
 
 def test_prepare_leaves_other_files_alone(server, tmp_path: Path):

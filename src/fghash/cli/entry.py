@@ -40,6 +40,11 @@ COMMANDS = {
         "write the table of all stored runs",
         example="fghash leaderboard --runs runs --out leaderboard.csv",
     ),
+    "data": Command(
+        "fghash.cli.data:run",
+        "list, fetch or check data sets",
+        example="fghash data prepare cub200 --root datasets/cub200",
+    ),
     "list": Command(
         "fghash.cli.listing:run",
         "tell what each method or data set is: its paper, year and certainty",
@@ -107,9 +112,14 @@ def _fail(text: str) -> int:
 
 
 def _interrupted(words: list[str]) -> int:
-    resumes = "; the same command resumes from the last checkpoint" if words[:1] == ["fit"] else ""
-    print(f"\nfghash: interrupted{resumes}", file=sys.stderr)
+    print(f"\nfghash: interrupted{_resumes(words)}", file=sys.stderr)
     return 130
+
+
+def _resumes(words: list[str]) -> str:
+    if words[:1] == ["fit"]:
+        return "; the same command resumes from the last checkpoint"
+    return "; the same command resumes the download" if words[:2] == ["data", "prepare"] else ""
 
 
 def _status(stop: SystemExit) -> int:

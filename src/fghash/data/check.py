@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,45 +48,50 @@ class Report:
         yield f"queries that are in the gallery: {len(self.shared)}"
         yield from (f"  {query} = {gallery}" for query, gallery in self.shared)
 
+    @property
+    def root(self) -> Path | None:
+        """The folder that the items' names are below, if they are files."""
+        source = self.splits.train.source
+        return source.root if isinstance(source, Files) else None
+
     def write_list(self, path: Path) -> int:
         """Write what is readable, and of the queries what is not in the gallery, as a table for ``--data
-        csv``.
+        csv``: whole, or not at all.
 
-        Gives the number of images left out.
+        Gives the number of lines left out.
+
+        Raises:
+            InputError: the items are no files, a class has a name that the table cannot hold, or the table
+                cannot be written.
         """
-        bad = {name for name, _ in self.unreadable}
-        found = {name for name, _ in self.shared}
-        n_left_out = 0
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label", "split"])
-            for split, items in _splits(self.splits):
-                out = bad | found if split == "query" else bad
-                for name, label in zip(
-                    items.names, _label_texts(items, self.splits.class_names), strict=True
-                ):
-                    n_left_out += name in out
-                    if name not in out:
-                        writer.writerow([name, label, split])
-        return n_left_out
+        if self.root is None:
+            raise InputError("--fix-list: this data set's pictures are no files, a list cannot name them")
+        for name in self.splits.class_names:
+            if SEPARATOR in name or name != name.strip():
+                raise InputError(f"--fix-list: a table cannot hold the class name {name!r}, rename the class")
+        rows = list(self._rows())
+        _write_table(path, [row for row, wrong in rows if not wrong])
+        return sum(wrong for _, wrong in rows)
+
+    def _rows(self) -> Iterator[tuple[tuple[str, str, str], bool]]:
+        """(path, labels, split) of every item, and whether it is wrong."""
+        unreadable, found = {name for name, _ in self.unreadable}, {name for name, _ in self.shared}
+        for split, items in _splits(self.splits):
+            wrong = unreadable | found if split == "query" else unreadable
+            for name, label in zip(items.names, _label_texts(items, self.splits.class_names), strict=True):
+                yield (name, label, split), name in wrong
 
 
 def check(splits: Splits, n_threads: int | None = None) -> Report:
-    """Open every file, and look for queries whose bytes are also in the gallery.
-
-    Raises:
-        InputError: the data set is not made of files.
-    """
-    sources = [items.source for _, items in _splits(splits)]
-    files = [source for source in sources if isinstance(source, Files)]
-    if len(files) < len(sources):
-        raise InputError("data: only data sets of image files can be checked")
-    names = list(dict.fromkeys(name for _, items in _splits(splits) for name in items.names))
-    looked = dict(zip(names, _each(Files(files[0].root, names), n_threads), strict=True))
+    """Look at every picture, and for queries whose bytes are also in the gallery."""
+    wanted = {name: (items, k) for _, items in _splits(splits) for k, name in enumerate(items.names)}
+    looked = dict(zip(wanted, _each(list(wanted.values()), n_threads), strict=True))
     unreadable = tuple((name, reason) for name, (reason, _) in looked.items() if reason)
     by_content = {looked[name][1]: name for name in reversed(splits.gallery.names)}
-    shared = tuple(
-        (name, by_content[looked[name][1]]) for name in splits.query.names if looked[name][1] in by_content
+    shared = tuple(  # of what is readable: two empty files are not one picture
+        (name, by_content[digest])
+        for name in splits.query.names
+        if (digest := looked[name][1]) in by_content and not looked[name][0]
     )
     return Report(splits, unreadable, shared)
 
@@ -97,24 +103,40 @@ def _splits(splits: Splits) -> Iterator[tuple[str, Items]]:
     yield "query", splits.query
 
 
-def _each(files: Files, n_threads: int | None) -> Iterator[tuple[str, str]]:
-    """Reason why it cannot be read, or nothing, and hash of every file."""
+def _each(wanted: Sequence[tuple[Items, int]], n_threads: int | None) -> Iterator[tuple[str, str]]:
+    """Reason why it cannot be read, or nothing, and hash of every picture."""
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool, bar:
-        yield from bar.track(
-            pool.map(lambda k: _look(files, k), range(len(files))), len(files), description="opening files"
-        )
+        looks = pool.map(lambda one: _look(*one), wanted)
+        yield from bar.track(looks, len(wanted), description="opening files")
 
 
-def _look(files: Files, position: int) -> tuple[str, str]:
-    path = files.root / files.names[position]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
+def _look(items: Items, index: int) -> tuple[str, str]:
+    if not isinstance(items.source, Files):
+        return "", hashlib.sha256(items.read(index).tobytes()).hexdigest()
+    path = items.source.root / items.names[index]
     try:
-        files.read(position)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        items.read(index)
+    except OSError as error:
+        return error.strerror or str(error), str(path)
     except InputError as error:
         return str(error).removeprefix(f"cannot read image {path}: "), digest
     return "", digest
+
+
+def _write_table(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("path", "label", "split"), *rows])
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"--fix-list: cannot write '{path}' ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _label_texts(items: Items, class_names: tuple[str, ...]) -> Iterator[str]:

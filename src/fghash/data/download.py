@@ -41,6 +41,8 @@ def prepare(name: str, root: str | Path, sources: dict[str, Preparation] = SOURC
     preparation, folder = sources[name], Path(root).expanduser()
     if preparation.steps:
         raise InputError(by_hand(name, preparation, folder))
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--root: expected a folder, got the file '{folder}'")
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for archive in preparation.archives:
@@ -57,13 +59,21 @@ def by_hand(name: str, preparation: Preparation, root: Path) -> str:
 def _install(archive: Archive, root: Path) -> None:
     """Have an archive's contents below ``root``; a note beside them says that they are complete."""
     done = root / f".{archive.name}.done"
-    if done.exists() and done.read_text() == archive.md5:
+    if _is_complete(done, archive, root):
         return
-    file = fetch(archive, root)
+    file, names = fetch(archive, root), [archive.name]
     if is_packed(file):
-        unpack(file, root / archive.into)
+        names = [f"{archive.into}/{name}".lstrip("/") for name in unpack(file, root / archive.into)]
         file.unlink()
-    done.write_text(archive.md5)
+    done.write_text("\n".join([archive.md5, *names]), encoding="utf-8")
+
+
+def _is_complete(done: Path, archive: Archive, root: Path) -> bool:
+    """Whether the note is of this archive, and what it names has not been removed since."""
+    if not done.exists():
+        return False
+    md5, *names = done.read_text(encoding="utf-8").splitlines() or [""]
+    return md5 == archive.md5 and all((root / name).exists() for name in names)
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -166,4 +176,4 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
-        raise InputError(f"data: cannot write below {folder}: {reason}") from error
+        raise InputError(f"--root: cannot write below {folder}: {reason}") from error

@@ -24,8 +24,8 @@ def is_packed(path: Path) -> bool:
     return path.name.endswith((*_TAR, ".zip"))
 
 
-def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> None:
-    """Unpack a tar or zip archive into ``folder``, all of it or nothing.
+def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> list[str]:
+    """Unpack a tar or zip archive into ``folder``, all of it or nothing; the names that are then in it.
 
     Raises:
         InputError: no archive, a damaged one, or a member that is a link or device, would lie outside the
@@ -37,7 +37,9 @@ def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> None:
     scratch.mkdir(parents=True)
     try:
         _write_members(archive, scratch, limit)
+        names = sorted(path.name for path in scratch.iterdir())
         _move(scratch, folder)
+        return names
     except _DAMAGE as error:
         raise InputError(f"archive {archive}: damaged ({error})") from error
     finally:
