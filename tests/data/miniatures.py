@@ -172,10 +172,10 @@ def vegfru(root: Path, listed: Rows | None = None) -> Rows:
             mine = [row for row in listed[split] if row[0].startswith(part)]
             lines = [f"{path.removeprefix(f'{part}_images/')} {label - first}" for path, label in mine]
             write_lines(root / f"{part}_lists" / f"{part[:3]}_{name}.txt", lines)
-    extra = "veg_1/v_1_99.jpg"
-    write_lines(root / "veg200_lists" / "veg_val.txt", [f"{extra} 1"])
-    write_lines(root / "fru92_lists" / "fru_val.txt", [])
-    write_images(root / "veg200_images", {"train": [(extra, 1)]})
+    write_lines(root / "veg200_lists" / "veg_val.txt", ["veg_1/v_1_99.jpg 1"])
+    write_lines(root / "fru92_lists" / "fru_val.txt", ["fru_0/f_0_99.jpg 0"])
+    write_images(root / "veg200_images", {"val": [("veg_1/v_1_99.jpg", 1)]})
+    write_images(root / "fru92_images", {"val": [("fru_0/f_0_99.jpg", 2)]})
     return listed
 
 

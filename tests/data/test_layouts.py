@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision.datasets as torchvision
+from scipy.io import loadmat, savemat
 
 from data.miniatures import LAYOUTS, Rows, aircraft, cars, cub200, dogs, vegfru, write_images
 from fghash.data import DATASETS
@@ -118,7 +119,7 @@ def test_torchvision_reads_the_same(name: str, tmp_path: Path, monkeypatch):
 def test_vegfru_has_a_second_protocol(tmp_path: Path):
     write_images(tmp_path, vegfru(tmp_path))
     assert len(read_vegfru(tmp_path, "train").train) == 9
-    assert len(read_vegfru(tmp_path, "trainval").train) == 10
+    assert len(read_vegfru(tmp_path, "trainval").train) == 11
     assert read_vegfru(tmp_path).class_names == ("veg_0", "veg_1", "fru_0")
     with pytest.raises(InputError, match=r"--data\.protocol: must be train or trainval, got 'test'"):
         Vegfru(protocol="test")
@@ -144,11 +145,15 @@ def break_line(path: Path, number: int, line: str) -> None:
         ("pets", "oxford-iiit-pet/annotations/test.txt", "Great_Breed_0_3 38 1 1", "from 1 to 37, got 38"),
         ("pets", "oxford-iiit-pet/annotations/test.txt", "Great_Breed_0_3", "expected image and class"),
         ("nabirds", "image_class_labels.txt", f"{NABIRDS_ID} 777", "class 777 is not in"),
-        ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg 1", "label 1 is both veg_0 and veg_1"),
+        ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg 1", "veg_0 has the labels 1 and 0"),
+        ("vegfru", "veg200_lists/veg_train.txt", "veg_1/v_1_99.jpg 0", "label 0 is both veg_1 and veg_0"),
         ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg", "expected path and label"),
-        ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg -1", "of at least 0, got -1"),
+        ("nabirds", "classes.txt", "x Bird", r"classes\.txt: expected a whole number"),
+        ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg 293", "from 0 to 292, got 293"),
+        ("lists", "train.txt", "images/1.jpg 100000", r"train\.txt line 1: .* from 0 to 99999, got 100000"),
+        ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg -1", "from 0 to 292, got -1"),
         ("lists", "train.txt", "images/1.jpg", "expected a path and labels"),
-        ("lists", "train.txt", "images/1.jpg one", "expected a whole number of at least 0, got 'one'"),
+        ("lists", "train.txt", "images/1.jpg one", "expected a whole number from 0 to 99999, got 'one'"),
         ("lists", "train.txt", "images/2.jpg 0", r"images/2\.jpg twice"),
         ("csv", "index.csv", "path,label,part", r"no column 'split' \(it has path, label, part\)"),
     ],
@@ -176,6 +181,108 @@ def test_what_is_no_matlab_file_is_named(tmp_path: Path, name: str, file: str):
     (tmp_path / file).write_text("not a matlab file")
     with pytest.raises(InputError, match=f"{Path(file).name}: no MATLAB file"):
         load(name, tmp_path / "stanford_cars" if name == "cars" else tmp_path)
+
+
+def built(name: str, tmp_path: Path) -> Path:
+    """A miniature with its pictures: its root."""
+    build, images = LAYOUTS[name]
+    write_images(tmp_path / images, build(tmp_path))
+    return tmp_path / "stanford_cars" if name == "cars" else tmp_path
+
+
+OPTIONAL = {"classes.txt", "image_class_labels.txt", "veg_val.txt", "fru_val.txt"}  # of cub200, and unread
+
+
+@pytest.mark.parametrize("name", sorted(set(LAYOUTS) - {"folder"}))
+def test_every_list_that_is_missing_or_empty_is_named(name: str, tmp_path: Path):
+    root = built(name, tmp_path)
+    for file in sorted(path for path in root.rglob("*") if path.suffix in (".txt", ".mat", ".csv")):
+        if file.name in OPTIONAL and name != "nabirds":
+            continue
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(InputError, match=file.name) as caught:
+            load(name, root)
+        assert "\n" not in str(caught.value)
+        file.touch()
+        with pytest.raises(InputError) as caught:
+            load(name, root)
+        assert "\n" not in str(caught.value)
+        file.write_bytes(content)
+    load(name, root)
+
+
+def change(path: Path, **variables) -> None:
+    """Write some of a MATLAB file's variables anew."""
+    old = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+    savemat(path, old | variables)
+
+
+def breeds(*numbers: float) -> np.ndarray:
+    return np.array(numbers)[:, None]
+
+
+NINE = breeds(1, 1, 1, 2, 2, 2, 3, 3, 3)  # doubles, as MATLAB itself would say
+
+
+def test_doubles_of_matlab_are_class_numbers(tmp_path: Path):
+    root = built("dogs", tmp_path / "dogs")
+    before = load("dogs", root).fingerprint
+    change(root / "train_list.mat", labels=NINE)
+    assert load("dogs", root).fingerprint == before
+    root = built("flowers102", tmp_path / "flowers")
+    before = load("flowers102", root).fingerprint
+    labels = loadmat(root / "flowers-102/imagelabels.mat")["labels"].astype(float)
+    change(root / "flowers-102/imagelabels.mat", labels=labels)
+    change(root / "flowers-102/setid.mat", tstid=np.array([[5.0, 6.0, 11.0, 12.0, 17.0, 18.0]]))
+    assert load("flowers102", root).fingerprint == before
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "variables", "message"),
+    [
+        ("dogs", "train_list.mat", {"labels": NINE[:8]}, r"train_list\.mat: 9 files but 8 labels"),
+        ("dogs", "train_list.mat", {"labels": NINE + 118}, r"expected a whole number from 1 to 120, got 121"),
+        ("dogs", "train_list.mat", {"labels": NINE - 1}, r"n02085620_0\.jpg: expected .* got 0"),
+        ("dogs", "train_list.mat", {"labels": NINE + 0.5}, r"expected a whole number .* got '1\.5'"),
+        ("dogs", "train_list.mat", {"labels": NINE * np.nan}, r"expected a whole number .* got 'nan'"),
+        ("dogs", "train_list.mat", {"labels": np.ones((9, 2))}, r"labels is a table of shape \(9, 2\)"),
+        ("flowers102", "imagelabels.mat", {"labels": np.full((1, 18), 103)}, "from 1 to 102, got 103"),
+        ("flowers102", "imagelabels.mat", {"labels": np.ones((1, 17))}, "image 18 has no label"),
+        ("flowers102", "setid.mat", {"tstid": np.array([[19]])}, "image 19 has no label"),
+        ("flowers102", "setid.mat", {"tstid": np.array([[0]])}, "of at least 1, got 0"),
+        ("flowers102", "setid.mat", {"tstid": np.array([[1]])}, r"image_00001\.jpg twice"),
+        ("flowers102", "setid.mat", {"tstid": np.zeros((1, 0))}, "no images of split query"),
+        ("cars", "devkit/cars_meta.mat", {"class_names": np.array([["One"]], object)}, "from 1 to 1, got 2"),
+        ("cars", "devkit/cars_train_annos.mat", {"annotations": NINE}, "have no fname and class"),
+    ],
+)  # fmt: skip
+def test_a_broken_matlab_list_is_one_clear_line(
+    tmp_path: Path, name: str, file: str, variables: dict, message: str
+):
+    root = built(name, tmp_path)
+    change(root / ("flowers-102" if name == "flowers102" else "") / file, **variables)
+    with pytest.raises(InputError, match=message) as caught:
+        load(name, root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dog_in_both_lists_is_named(tmp_path: Path):
+    root = built("dogs", tmp_path)
+    (root / "test_list.mat").write_bytes((root / "train_list.mat").read_bytes())
+    with pytest.raises(InputError, match=r"Images/n02085620-Breed_0/n02085620_0\.jpg twice"):
+        load("dogs", root)
+
+
+@pytest.mark.parametrize("name", ["lists", "csv"])
+def test_a_query_that_is_trained_on_is_named(name: str, tmp_path: Path):
+    root = built(name, tmp_path)
+    if name == "lists":
+        break_line(root / "test.txt", 1, "images/1.jpg 0")
+    else:
+        break_line(root / "index.csv", 11, "pictures/1.jpg,name_0,query")
+    with pytest.raises(InputError, match=r"query (images|pictures)/1\.jpg is in train or gallery, too"):
+        load(name, root)
 
 
 def test_official_sizes_are_those_of_the_specification():

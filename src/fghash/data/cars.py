@@ -53,7 +53,7 @@ def _list(path: Path, images: str, n_classes: int) -> list[tuple[str, int]]:
     return [
         (
             f"{images}/{row['fname']}",
-            layout.whole_number(str(row["class"]), f"{path}, {row['fname']}", 1, n_classes),
+            layout.whole_number(layout.number_text(row["class"]), f"{path}, {row['fname']}", 1, n_classes),
         )
         for row in annotations
     ]

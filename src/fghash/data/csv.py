@@ -84,8 +84,8 @@ def read_csv(
     """Read a table with a header; classes are numbered in the order of their names, numbers by value.
 
     Raises:
-        InputError: the table or a column is missing, a split is unknown or empty, an image is twice or
-            missing.
+        InputError: the table or a column is missing, a split is unknown or empty, an image is missing, twice
+            in a split, or a query and in another split.
     """
     folder = layout.existing_root(root)
     path = folder / file
@@ -97,6 +97,8 @@ def read_csv(
             raise InputError(f"{path}: no image of split {split}")
     for split_rows in rows.values():
         layout.check_files(folder, [image for image, _ in split_rows], str(path))
+    searched = (image for image, _ in rows["train"] + rows["gallery"])
+    layout.refuse_shared((image for image, _ in rows["query"]), searched, str(path))
     names = _class_names(rows)
     items = {split: _items(folder, split_rows, names) for split, split_rows in rows.items()}
     if any(part.labels.ndim == 2 for part in items.values()):

@@ -30,8 +30,8 @@ def read_dogs(root: str | Path | None) -> Splits:
     lists = folder / "lists" if (folder / "lists").is_dir() else folder
     layout.existing_root(lists, "train_list.mat", "test_list.mat")
     listed = {"train": _list(lists / "train_list.mat"), "query": _list(lists / "test_list.mat")}
-    for split, rows in listed.items():
-        layout.check_files(folder, [path for path, _ in rows], f"{folder}, {split} list")
+    everything = [path for rows in listed.values() for path, _ in rows]
+    layout.check_files(folder, everything, f"{lists}, the lists")
     breeds = {label: path.split("/")[1].partition("-")[2] for rows in listed.values() for path, label in rows}
     return layout.class_splits(folder, listed, breeds, OFFICIAL)
 
@@ -40,7 +40,8 @@ def _list(path: Path) -> list[tuple[str, int]]:
     files, labels = layout.read_mat(path, "file_list", "labels")
     if len(files) != len(labels):
         raise InputError(f"{path}: {len(files)} files but {len(labels)} labels")
+    numbers = (layout.number_text(label) for label in labels.tolist())
     return [
-        (f"Images/{file}", layout.whole_number(str(label), f"{path}, {file}", 1, OFFICIAL.classes))
-        for file, label in zip(files.tolist(), labels.tolist(), strict=True)
+        (f"Images/{file}", layout.whole_number(number, f"{path}, {file}", 1, OFFICIAL.classes))
+        for file, number in zip(files.tolist(), numbers, strict=True)
     ]

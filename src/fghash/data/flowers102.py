@@ -41,9 +41,10 @@ def read_flowers102(root: str | Path | None) -> Splits:
     return layout.class_splits(folder, listed, names, OFFICIAL)
 
 
-def _row(folder: Path, image: int, labels: NDArray[Any]) -> tuple[str, int]:
-    if not 1 <= image <= len(labels):
-        raise InputError(f"{folder / 'setid.mat'}: image {image} has no label in imagelabels.mat")
-    where = f"{folder / 'imagelabels.mat'}, image {image}"
-    label = layout.whole_number(str(labels[image - 1]), where, 1, OFFICIAL.classes)
-    return f"jpg/image_{image:05d}.jpg", label
+def _row(folder: Path, image: Any, labels: NDArray[Any]) -> tuple[str, int]:
+    number = layout.whole_number(layout.number_text(image), f"{folder / 'setid.mat'}", 1)
+    if number > len(labels):
+        raise InputError(f"{folder / 'setid.mat'}: image {number} has no label in imagelabels.mat")
+    where = f"{folder / 'imagelabels.mat'}, image {number}"
+    label = layout.whole_number(layout.number_text(labels[number - 1]), where, 1, OFFICIAL.classes)
+    return f"jpg/image_{number:05d}.jpg", label

@@ -39,8 +39,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read list {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read list {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read list {path}: it is not text in UTF-8") from error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield number, line.strip()
@@ -77,16 +79,16 @@ def column(path: Path, keys: Iterable[str], low: int, high: int | None) -> dict[
 
 
 def read_mat(path: Path, *keys: str) -> tuple[NDArray[Any], ...]:
-    """Variables of a MATLAB file, without dimensions of one; a single value is an array of one.
+    """Variables of a MATLAB file as lists: without dimensions of one, a single value as an array of one.
 
     Raises:
-        InputError: no such file, no MATLAB file, or a variable is missing.
+        InputError: no such file, no MATLAB file, or a variable is missing or is no list.
     """
     from scipy.io import loadmat  # half a second, and only some data sets need it
 
     try:
         variables = loadmat(path, squeeze_me=True)
-        return tuple(np.atleast_1d(variables[key]) for key in keys)
+        found = tuple(np.atleast_1d(variables[key]) for key in keys)
     except FileNotFoundError:
         raise InputError(f"cannot read list {path}: no such file") from None
     except KeyError as error:
@@ -95,6 +97,15 @@ def read_mat(path: Path, *keys: str) -> tuple[NDArray[Any], ...]:
         raise InputError(
             f"cannot read list {path}: no MATLAB file ({' '.join(str(error).split())})"
         ) from error
+    for key, values in zip(keys, found, strict=True):
+        if values.ndim > 1:
+            raise InputError(f"cannot read list {path}: {key} is a table of shape {values.shape}, no list")
+    return found
+
+
+def number_text(value: Any) -> str:
+    """A number of a MATLAB file as text; its doubles are whole numbers, too: 3.0 is 3."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def first_folder(root: str | Path | None, *inner: str) -> Path:
@@ -144,6 +155,18 @@ def check_files(root: Path, names: Sequence[str], listed_in: str) -> None:
         seen.add(name)
 
 
+def refuse_shared(query: Iterable[str], searched: Iterable[str], listed_in: str) -> None:
+    """No query is also trained on or searched in.
+
+    Raises:
+        InputError: naming the first that is, and the list.
+    """
+    others = set(searched)
+    for name in query:
+        if name in others:
+            raise InputError(f"{listed_in}: query {name} is in train or gallery, too")
+
+
 def class_splits(
     root: Path,
     listed: Mapping[str, Sequence[tuple[str, Any]]],
@@ -156,8 +179,11 @@ def class_splits(
     Classes without any image are left out (a subset of the folder) and the others numbered in sorted order.
 
     Raises:
-        InputError: more classes or images than the published data set has.
+        InputError: a split without images, more classes or images than the published data set has.
     """
+    for split, part in listed.items():
+        if not part:
+            raise InputError(f"--data.root: {root} lists no images of split {split}")
     present = sorted({label for split in listed.values() for _, label in split})
     number = {label: position for position, label in enumerate(present)}
 

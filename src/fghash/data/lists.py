@@ -16,6 +16,7 @@ from fghash.errors import InputError
 Labels = Literal["auto", "one", "several", "vector"]
 Rows = list[tuple[str, list[int]]]
 _GALLERY = "database.txt"  # the usual name in those repositories
+_LARGEST = 99_999  # a larger class number is a mistake, and each image's vector would be as long
 
 
 class Lists(RetrievalDataModule):
@@ -85,14 +86,16 @@ def read_lists(
     """Read the lists of the three splits, as :class:`Lists` says.
 
     Raises:
-        InputError: a list is missing or empty, a line has no label, an image is twice or does not exist, the
-            labels are not of the kind said.
+        InputError: a list is missing or empty, a line has no label, an image is twice or does not exist, a
+            query is in another list, the labels are not of the kind said.
     """
     folder = layout.existing_root(root, train, query, *([gallery] if gallery else []))
     files = {"train": train, "query": query}
     if gallery or (folder / _GALLERY).is_file():
         files["gallery"] = gallery or _GALLERY
     rows = {split: _rows(folder, file) for split, file in files.items()}
+    searched = (image for split in rows if split != "query" for image, _ in rows[split])
+    layout.refuse_shared((image for image, _ in rows["query"]), searched, str(folder / query))
     kind = _kind(rows) if labels == "auto" else labels
     everything = [row for part in rows.values() for row in part]
     n_classes = len(everything[0][1]) if kind == "vector" else 1 + max(max(found) for _, found in everything)
@@ -115,11 +118,15 @@ def _rows(folder: Path, name: str) -> Rows:
         image, *labels = line.split()
         if not labels:
             raise InputError(f"{path} line {number}: expected a path and labels, got {line!r}")
-        rows.append((image, [layout.whole_number(label, f"{path} line {number}", 0) for label in labels]))
+        rows.append((image, _numbers(labels, f"{path} line {number}")))
     if not rows:
         raise InputError(f"{path}: the list is empty")
     layout.check_files(folder, [image for image, _ in rows], str(path))
     return rows
+
+
+def _numbers(labels: list[str], where: str) -> list[int]:
+    return [layout.whole_number(label, where, 0, _LARGEST) for label in labels]
 
 
 def _kind(rows: dict[str, Rows]) -> Labels:

@@ -35,7 +35,8 @@ def read_nabirds(root: str | Path | None) -> Splits:
     paths = layout.keyed_lines(folder / "images.txt")
     in_train = layout.column(folder / "train_test_split.txt", paths, 0, 1)
     labels = layout.column(folder / "image_class_labels.txt", paths, 0, None)
-    names = {int(key): name for key, name in layout.keyed_lines(folder / "classes.txt").items()}
+    nodes = layout.keyed_lines(folder / "classes.txt")
+    names = {layout.whole_number(key, f"{folder / 'classes.txt'}", 0): name for key, name in nodes.items()}
     for key, label in labels.items():
         if label not in names:
             raise InputError(

@@ -72,7 +72,8 @@ def read_vegfru(root: str | Path | None, protocol: Protocol = "train") -> Splits
     """Read ``veg200_lists/veg_train.txt`` and its like: lines of a path below the images' folder and a label.
 
     Raises:
-        InputError: something is missing, a line is short, two folders have one label, an image is twice.
+        InputError: something is missing or empty, a line is short, two folders have one label or one
+            has two, an image is twice.
     """
     folder = layout.first_folder(root, "vegfru-dataset")
     lists = {"train": ("train", "val") if protocol == "trainval" else ("train",), "query": ("test",)}
@@ -95,15 +96,21 @@ def _list(folder: Path, part: str, name: str) -> list[tuple[str, tuple[int, int]
         if not image:
             raise InputError(f"{path} line {number}: expected path and label, got {line!r}")
         file = image if image.startswith(f"{part}_images/") else f"{part}_images/{image}"
-        rows.append((file, (_PARTS.index(part), layout.whole_number(label, f"{path} line {number}", 0))))
+        class_number = layout.whole_number(label, f"{path} line {number}", 0, OFFICIAL["train"].classes)
+        rows.append((file, (_PARTS.index(part), class_number)))
+    if not rows:
+        raise InputError(f"{path}: the list is empty")
     return rows
 
 
 def _names(listed: dict[str, list[tuple[str, tuple[int, int]]]]) -> dict[tuple[int, int], str]:
     """The folder of each class."""
     names: dict[tuple[int, int], str] = {}
+    labels: dict[str, tuple[int, int]] = {}
     for path, label in (row for rows in listed.values() for row in rows):
         name = path.split("/")[1]
         if names.setdefault(label, name) != name:
             raise InputError(f"--data.root: label {label[1]} is both {names[label]} and {name}")
+        if labels.setdefault(name, label) != label:
+            raise InputError(f"--data.root: {name} has the labels {labels[name][1]} and {label[1]}")
     return names
