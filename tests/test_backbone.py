@@ -118,3 +118,29 @@ def test_weights_that_do_not_fit_are_listed_and_pickles_are_refused(tmp_path):
     for name in ("pickle.pth", "text.pth"):
         with pytest.raises(InputError, match="is not a file of weights"):
             Backbone(BackboneConfig("test_resnet", str(tmp_path / name)))
+
+
+def test_compiled_stages_keep_their_names_and_so_do_copies():
+    plain = Backbone(BackboneConfig("test_resnet"))
+    backbone = Backbone(BackboneConfig("test_resnet", compile=True))
+    stages = [*backbone.stages, backbone.copy_stage(4)]
+    assert all(stage._compiled_call_impl is not None for stage in stages)
+    assert all(stage._compiled_call_impl is None for stage in [*plain.stages, plain.copy_stage(4)])
+    assert list(backbone.state_dict()) == list(plain.state_dict())
+
+
+def test_compiling_without_a_compiler_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(InputError, match=r"--backbone.compile: true, .* C\+\+ compiler"):
+        Backbone(BackboneConfig("test_resnet", compile=True))
+
+
+def test_the_layout_of_memory_changes_no_map():
+    torch.manual_seed(0)
+    last = Backbone(BackboneConfig("test_resnet")).eval()
+    first = Backbone(BackboneConfig("test_resnet", channels_last=False)).eval()
+    first.load_state_dict(last.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    assert first(images)[3].is_contiguous()
+    assert not last(images)[3].is_contiguous()
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first(images), last(images), strict=True))

@@ -250,13 +250,12 @@ def gpu(threads: int, repeats: int, scale: float) -> None:
     bandwidth = 2 * memory.nbytes / found["read and write 1 GiB"]
     pairs = len(case[0]) * len(case[1])
     print(f"\nGPU {torch.cuda.get_device_name()}, {len(case[0]):,} x {len(case[1]):,} x 64 bits")
+    seconds, at_full_rate = found["evaluate"], pairs / bandwidth
+    print(f"  evaluate(device='cuda') {seconds:.3f} s, {seconds / pairs * 1e9:.4f} ns a pair")
     print(
-        f"  evaluate(device='cuda') {found['evaluate']:.3f} s, {found['evaluate'] / pairs * 1e9:.4f} ns a pair"
+        f"  bandwidth {bandwidth / 1e9:.0f} GB/s, measured; a byte a pair at that rate: {at_full_rate:.3f} s"
     )
-    print(
-        f"  measured bandwidth {bandwidth / 1e9:.0f} GB/s; a byte a pair at that rate: {pairs / bandwidth:.3f} s"
-    )
-    print(f"  fraction of it: {pairs / bandwidth / found['evaluate']:.3f}")
+    print(f"  fraction of it: {at_full_rate / seconds:.3f}")
 
 
 PARTS = {"binary": binary, "sizes": sizes, "quantized": quantized, "gpu": gpu}
@@ -275,9 +274,8 @@ def main() -> None:
     if given.one:
         one(*given.one, given.threads, given.repeats)
         return
-    print(
-        f"{os.cpu_count()} cores, numpy {np.__version__}, {given.threads} threads, {given.repeats} runs each, medians"
-    )
+    rounds = f"{given.threads} threads, {given.repeats} runs each, medians"
+    print(f"{os.cpu_count()} cores, numpy {np.__version__}, {rounds}")
     for name in given.parts:
         PARTS[name](given.threads, given.repeats, given.scale)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +50,10 @@ class Backbone(nn.Module):
             _load_weights(network, Path(config.weights))
         self.weights_hash = "none" if config.weights == "none" else _content_hash(network)
         self.stages, self.channels = _cut(network, config.name)
-        self.to(memory_format=torch.channels_last)  # convolutions on CPU and on tensor cores are faster so
+        self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.to(memory_format=self._layout)
+        for stage in self.stages:
+            self._compiled(stage)
         self._remembering = False
         self._remembered: list[Tensor] = []
         self._remembered_for: Tensor | None = None
@@ -65,7 +70,7 @@ class Backbone(nn.Module):
         """An independent deep copy of one stage, weights included: map of level - 1 in, map of ``level``
         out.
         """
-        return copy.deepcopy(self.stages[level - 1])
+        return self._compiled(copy.deepcopy(self.stages[level - 1]))
 
     @contextmanager
     def remember(self) -> Iterator[None]:
@@ -91,16 +96,32 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
+    def _compiled(self, stage: nn.Module) -> nn.Module:
+        """The same stage; if so configured, it will be compiled when it first runs."""
+        if self.config.compile:
+            _require_compiler()
+            stage.compile()
+        return stage
+
     def _maps(self, images: Tensor, level: int) -> list[Tensor]:
         """The maps up to a level, continuing from those remembered of the same images."""
         maps = self._remembered if self._remembering and self._remembered_for is images else []
-        x = maps[-1] if maps else images.contiguous(memory_format=torch.channels_last)
+        x = maps[-1] if maps else images.contiguous(memory_format=self._layout)
         for stage in self.stages[len(maps) : level]:
             x = stage(x)
             maps.append(x)
         if self._remembering:
             self._remembered, self._remembered_for = maps, images
         return maps
+
+
+def _require_compiler() -> None:
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    if not any(shutil.which(name) for name in names):
+        raise InputError(
+            "--backbone.compile: true, which needs a C++ compiler, and there is none here (install g++ or "
+            "clang++, or leave it false)"
+        )
 
 
 def _create(config: BackboneConfig) -> nn.Module:

@@ -18,12 +18,16 @@ class BackboneConfig:
             weights-only ``.pth`` file.
         options: passed to ``timm.create_model``, each as ``--backbone.options.KEY VALUE``.
         freeze_batchnorm: keep the batch statistics of the starting weights during training.
+        channels_last: memory layout of its convolutions, on CPUs and tensor cores the faster one.
+        compile: compile its stages with ``torch.compile`` (needs a C++ compiler; a few minutes at the start).
     """
 
     name: str = "test_resnet"
     weights: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
     freeze_batchnorm: bool = False
+    channels_last: bool = True
+    compile: bool = False
 
 
 @dataclass(frozen=True)

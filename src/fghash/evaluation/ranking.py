@@ -69,16 +69,16 @@ class TieGroups:
 
     def where(self, keep: np.ndarray) -> TieGroups:
         """Only the groups of this mask, for the same queries."""
-        if keep.all():
+        kept = np.flatnonzero(keep)
+        if len(kept) == len(keep):
             return self
-        before = np.concatenate([[0], np.cumsum(keep)])
         return replace(
             self,
-            offsets=before[self.offsets],
-            nearer=self.nearer[keep],
-            size=self.size[keep],
-            relevant=self.relevant[keep],
-            distance=None if self.distance is None else self.distance[keep],
+            offsets=np.searchsorted(kept, self.offsets),
+            nearer=self.nearer[kept],
+            size=self.size[kept],
+            relevant=self.relevant[kept],
+            distance=None if self.distance is None else self.distance[kept],
         )
 
     def save(self, path: str | Path) -> None:
