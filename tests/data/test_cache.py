@@ -174,6 +174,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(files: Files, tmp_path: Path
     assert leaves_nothing(tmp_path / "cache")
 
 
+def test_a_disk_that_fills_up_at_the_last_file_leaves_nothing(files: Files, tmp_path: Path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)  # the pixels are written otherwise, and before
+    with pytest.raises(InputError, match=r"--data\.cache: .*the disk is full$"):
+        decoded(files, str(tmp_path / "cache"), "f", 20, 1)
+    assert leaves_nothing(tmp_path / "cache")
+
+
 def test_too_little_room_is_said_before_anything_is_written(files: Files, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cache_build.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match=r"needs .* GB, only .* GB are free"):
@@ -216,6 +226,7 @@ def rewrite(place: Path, **changes) -> None:
         (lambda place: (place / "cache.json").write_text("[]"), "is of version"),
         (lambda place: (place / "cache.json").write_text("{"), "is damaged"),
         (lambda place: (place / "pixels").unlink(), "is damaged"),
+        (lambda place: (place / "index.npz").unlink(), "is damaged"),
         (lambda place: flip_a_byte(place / "index.npz", 200), "is corrupted"),
         (lambda place: os.truncate(place / "pixels", 64), "is corrupted"),
         (lambda place: rewrite(place, items=7), "is corrupted"),

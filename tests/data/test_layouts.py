@@ -148,6 +148,7 @@ def break_line(path: Path, number: int, line: str) -> None:
         ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg 1", "veg_0 has the labels 1 and 0"),
         ("vegfru", "veg200_lists/veg_train.txt", "veg_1/v_1_99.jpg 0", "label 0 is both veg_1 and veg_0"),
         ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg", "expected path and label"),
+        ("nabirds", "images.txt", f"00000001{NABIRDS_ID[8:]} a.jpg", "line 2: id 00000001-.* twice"),
         ("nabirds", "classes.txt", "x Bird", r"classes\.txt: expected a whole number"),
         ("vegfru", "veg200_lists/veg_train.txt", "veg_0/v_0_0.jpg 293", "from 0 to 292, got 293"),
         ("lists", "train.txt", "images/1.jpg 100000", r"train\.txt line 1: .* from 0 to 99999, got 100000"),
