@@ -13,6 +13,7 @@ import yaml
 
 from fghash.cli import main
 from fghash.methods import METHODS
+from fghash.training.checkpoints import read_checkpoint
 
 SMALL = [
     "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8",
@@ -120,38 +121,56 @@ def test_a_new_cutoff_scores_the_stored_codes_without_training(straight, tmp_pat
     assert sorted(bool(row["map_at_5"]) for row in table) == [False, True]
 
 
-def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight, tmp_path, capsys):
-    runs = tmp_path / "runs"
-    words = [
-        "fit",
-        "--method",
-        "hashnet",
-        "--bits",
-        "16",
-        "--runs",
-        str(runs),
-        "--trainer.max_epochs",
-        "4",
-        *SMALL,
-    ]
+def kill_in_training(runs, *more, method, epochs, finished):
+    """Start the command of :func:`fit` in a process of its own; kill -9 once so many epochs are finished."""
+    words = ["fit", "--method", method, "--bits", "16", "--runs", str(runs)]
     threads = os.environ.get("OMP_NUM_THREADS", "0")
     code = f"import sys, torch; torch.set_num_threads({threads} or torch.get_num_threads()); "
     code += "from fghash.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-c", code, *words, "--trainer.max_epochs", str(epochs), *SMALL, *more]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
-        while not list(runs.glob("*/*/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        while epochs_kept(runs) < finished and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.01)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+def epochs_kept(runs):
+    """Finished epochs of the one checkpoint below a runs folder, 0 without one."""
+    kept = list(runs.glob("*/*/*/*/checkpoints/last.ckpt"))
+    return read_checkpoint(kept[0])["epoch"] + 1 if kept else 0
+
+
+def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    kill_in_training(runs, method="hashnet", epochs=4, finished=1)
     if not (runs / "leaderboard.csv").exists():  # else it was quicker than the signal
         assert main(["leaderboard", "--runs", str(runs), "--out", str(tmp_path / "none.csv")]) in (0, 2)
         capsys.readouterr()
         assert fit(runs, epochs=4) == 0
         assert "resuming from" in capsys.readouterr().out
     assert same(codes(runs), codes(straight))
+
+
+@pytest.mark.parametrize("method", ["exchnet", "adsh"])
+def test_killed_within_an_outer_iteration_the_same_command_resumes_to_the_same_codes(
+    method, tmp_path, capsys
+):
+    """Three outer iterations of three epochs, the fifth epoch finished: codes, outputs, anchors come back."""
+    words, epochs = ["--method.inner", "0.34"], 9
+    assert fit(tmp_path / "straight", *words, method=method, epochs=epochs) == 0
+    runs = tmp_path / "killed"
+    kill_in_training(runs, *words, method=method, epochs=epochs, finished=5)
+    capsys.readouterr()
+    assert fit(runs, *words, method=method, epochs=epochs) == 0
+    said = capsys.readouterr().out
+    assert "resuming from" in said or "finished before" in said
+    assert {kind for kind, _, _ in codes(runs)} == {"16-network", "16-learned"}
+    assert same(codes(runs), codes(tmp_path / "straight"))
 
 
 def test_other_cutoffs_of_a_finished_run_need_no_training(straight, capsys):
