@@ -18,7 +18,7 @@ from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation
-from fghash.layers.heads import PooledLinear
+from fghash.layers.heads import PooledLinear, start_small
 from fghash.layers.precision import at_least_float32
 from fghash.methods.base import HashingMethod, check_bits
 
@@ -47,6 +47,7 @@ class ADSH(HashingMethod):
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
         self.head = PooledLinear(backbone.channels[-1], bits)
+        start_small(self.head.linear)
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight, scaled=scaled)
 
     @classmethod

@@ -75,9 +75,11 @@ def test_maps_are_computed_once_while_remembered():
 
 
 def test_frozen_statistics_stay():
-    backbone = Backbone(BackboneConfig("test_resnet", freeze_batchnorm=True)).train()
+    backbone = Backbone(BackboneConfig("test_resnet", freeze_batchnorm=True))
     before = {k: v.clone() for k, v in backbone.state_dict().items() if "running" in k}
     backbone(torch.rand(4, 3, 32, 32))
+    assert all(torch.equal(backbone.state_dict()[k], v) for k, v in before.items())
+    backbone.train()(torch.rand(4, 3, 32, 32))
     assert all(torch.equal(backbone.state_dict()[k], v) for k, v in before.items())
 
 

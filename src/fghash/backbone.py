@@ -57,6 +57,7 @@ class Backbone(nn.Module):
         self._remembering = False
         self._remembered: list[Tensor] = []
         self._remembered_for: Tensor | None = None
+        self.train()  # Lightning takes the modes as it finds them
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps of levels 1 to 4, each (b, channels[l-1], h / strides[l-1], w / strides[l-1])."""

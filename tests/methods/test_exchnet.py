@@ -167,7 +167,7 @@ def test_copies_learn_apart_and_new_layers_are_the_head():
 
 def test_frozen_batch_statistics_are_frozen_in_the_copies_too():
     backbone = Backbone(BackboneConfig(name="test_resnet", freeze_batchnorm=True))
-    method = ExchNet(backbone, 3, 8, OptimConfig()).train()
+    method = ExchNet(backbone, 3, 8, OptimConfig())
     modes = {
         part: {m.training for m in part.modules() if isinstance(m, torch.nn.BatchNorm2d)}
         for part in (method.head.local, method.head.whole, method.head.choose)

@@ -30,6 +30,7 @@ from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation, random_words
+from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
 from fghash.layers.quantizers import require
 from fghash.methods.base import HashingMethod, check_bits
@@ -101,7 +102,7 @@ class PartsHead(nn.Module):
         self.activation = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
         self.local = backbone.copy_stage(4)
         self.whole = backbone.copy_stage(4)
-        self.linear = nn.Linear((parts + 1) * outer, bits)
+        self.linear = start_small(nn.Linear((parts + 1) * outer, bits))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Part maps (b, M, c', h', w') and the whole's vector (b, c')."""
