@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 
 def start_small(linear: nn.Linear) -> nn.Linear:
-    """The same layer with weights of standard deviation 0.01 and no bias: real values begin near 0.
+    """The same layer with weights of standard deviation 0.1 / sqrt(inputs) and no bias: it begins near 0.
 
     Asymmetric hashing needs it. Outputs that share a large mean drown what sets classes apart in the code
     step, and the codes stay noise for many epochs.
     """
-    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.normal_(linear.weight, std=0.1 / math.sqrt(linear.in_features))
     nn.init.zeros_(linear.bias)
     return linear
 
