@@ -7,20 +7,19 @@ import pytest
 import torch
 
 from fghash.errors import InputError
+from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import (
     Latest,
     WordUsage,
-    at_least_float32,
     codebooks_for,
     cosine,
     from_first_process,
-    full_precision,
     k_means,
     nearness,
-    require,
     reseed,
     unit,
 )
+from fghash.layers.settings import require
 
 
 def seeded(seed=0):

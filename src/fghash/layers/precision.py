@@ -15,3 +15,8 @@ def at_least_float32(values: Tensor) -> Tensor:
     torch.float64
     """
     return values if values.dtype == torch.float64 else values.float()
+
+
+def full_precision(values: Tensor) -> torch.autocast:
+    """A context without autocast, for what half precision would decide otherwise."""
+    return torch.autocast(device_type=values.device.type, enabled=False)

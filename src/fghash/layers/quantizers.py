@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fghash.errors import InputError
+from fghash.layers.precision import at_least_float32
+from fghash.layers.settings import require
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,26 +34,6 @@ def codebooks_for(bits: int, words: int) -> int:
             f"bits: got {bits}, allowed with {words} words are multiples of {per_word}: {some}, ..."
         )
     return bits // per_word
-
-
-def require(fine: bool, name: str, value: object, allowed: str) -> None:
-    """Refuse a setting of a method.
-
-    Raises:
-        InputError: not ``fine``; the message names the setting, its value and what is allowed.
-    """
-    if not fine:
-        raise InputError(f"method.{name}: got {value}, allowed are {allowed}")
-
-
-def full_precision(values: Tensor) -> torch.autocast:
-    """A context without autocast: similarities in half precision would pick other words."""
-    return torch.autocast(device_type=values.device.type, enabled=False)
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """The values in float32, or unchanged where they are float64."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def unit(vectors: Tensor) -> Tensor:

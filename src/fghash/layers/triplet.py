@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fghash.layers.precision import at_least_float32
-from fghash.layers.quantizers import full_precision
+from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.similarity import shared_label
 
 

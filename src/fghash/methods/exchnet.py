@@ -32,7 +32,7 @@ from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
-from fghash.layers.quantizers import require
+from fghash.layers.settings import require
 from fghash.methods.base import HashingMethod, check_bits
 from fghash.methods.optim import build_optimizer
 

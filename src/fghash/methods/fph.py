@@ -26,7 +26,7 @@ from fghash.codes import BinaryCodes, RealCodes
 from fghash.config import OptimConfig
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
-from fghash.layers.quantizers import require
+from fghash.layers.settings import require
 from fghash.layers.triplet import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod, check_bits
 

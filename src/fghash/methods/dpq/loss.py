@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fghash.layers.quantizers import Score, at_least_float32, cosine
+from fghash.layers.precision import at_least_float32
+from fghash.layers.quantizers import Score, cosine
 
 HingeMean = Literal["all", "active"]
 

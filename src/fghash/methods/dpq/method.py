@@ -16,18 +16,17 @@ from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
 from fghash.config import OptimConfig
 from fghash.errors import InputError
+from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import (
     Latest,
     WordUsage,
-    at_least_float32,
     codebooks_for,
     cosine,
     from_first_process,
-    full_precision,
     k_means,
     nearness,
-    require,
 )
+from fghash.layers.settings import require
 from fghash.methods.base import HashingMethod
 from fghash.methods.dpq.label_vectors import random_vectors, read_vectors, vector_width
 from fghash.methods.dpq.loss import (

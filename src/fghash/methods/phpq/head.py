@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fghash.layers.quantizers import at_least_float32, full_precision, unit
+from fghash.layers.precision import at_least_float32, full_precision
+from fghash.layers.quantizers import unit
 
 Pool = Literal["avg", "max", "sum", "concat", "mix", "gem"]
 LevelNorm = Literal["bn", "l2", "none"]

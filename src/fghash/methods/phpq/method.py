@@ -14,14 +14,9 @@ from fghash.batch import Batch
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
 from fghash.config import OptimConfig
-from fghash.layers.quantizers import (
-    Latest,
-    WordUsage,
-    codebooks_for,
-    full_precision,
-    k_means,
-    require,
-)
+from fghash.layers.precision import full_precision
+from fghash.layers.quantizers import Latest, WordUsage, codebooks_for, k_means
+from fghash.layers.settings import require
 from fghash.layers.similarity import shared_label
 from fghash.methods.base import HashingMethod
 from fghash.methods.optim import build_optimizer

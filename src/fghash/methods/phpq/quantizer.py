@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fghash.layers.quantizers import from_first_process, full_precision, reseed, unit
+from fghash.layers.precision import full_precision
+from fghash.layers.quantizers import from_first_process, reseed, unit
 
 
 class Quantized(NamedTuple):
