@@ -33,7 +33,7 @@ def main(folder: Path, rank: int, n_processes: int) -> None:
         store = f"file://{folder.resolve()}/meeting"
         torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=n_processes)
     for name, (method_class, settings) in CASES.items():
-        method = tiny_method(method_class, inner=0.25, subset=9, **settings)
+        method = tiny_method(method_class, lr=0.002, inner=0.25, subset=9, **settings)
         if n_processes > 1:
             several = {"strategy": DDPStrategy(find_unused_parameters=True), "devices": n_processes}
         train(method, TinyData(), 4, callbacks=[FrozenStatistics()], precision="64-true", **several)

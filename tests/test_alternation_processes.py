@@ -40,6 +40,7 @@ def folders(tmp_path_factory):
 def test_two_processes_train_what_one_trains(name, folders):
     alone = dict(np.load(folders / "1" / f"{name}0.npz"))
     assert int(alone["alternation.steps"]) == 4
+    assert all(np.isfinite(value).all() for value in alone.values())
     assert name == "adsh" or (alone["exchanging"] and np.abs(alone["anchors"]).sum() > 0)
     for rank in (0, 1):
         shared = dict(np.load(folders / "2" / f"{name}{rank}.npz"))

@@ -37,11 +37,13 @@ def test_its_loss_is_the_published_objective_per_pair():
 
 
 def test_training_improves_the_learned_codes_and_a_resumed_one_gives_the_same(tmp_path):
+    # of so few items the published weight of 200 would leave each with the code that it was given at random
+    settings = {"inner": 0.25, "subset": 12, "quantisation_weight": 5.0}
     keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
-    whole = tiny_method(ADSH, inner=0.25, subset=12)
+    whole = tiny_method(ADSH, **settings)
     assert whole.learned_codes() is None
     train(whole, TinyData(), 12, callbacks=[keep], folder=tmp_path)
-    resumed = tiny_method(ADSH, seed=77, inner=0.25, subset=12)
+    resumed = tiny_method(ADSH, seed=77, **settings)
     train(resumed, TinyData(), 12, checkpoint=str(tmp_path / "epoch=3.ckpt"), folder=tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
