@@ -71,13 +71,18 @@ class Work:
 
     @property
     def most_queries(self) -> int:
-        """Queries of one block at most: enough for a GPU, or for several blocks a thread."""
-        return 1024
+        """Queries of one block at most: a GPU or the progress bar wants no more."""
+        return 1024 if self.kernel == "torch" else 4096
 
     def blocks(self, n: int, bytes_an_item: int) -> list[tuple[int, int]]:
-        """Split n queries so that the blocks of all threads together fit the memory."""
+        """Split n queries so that the blocks of all threads together fit the memory.
+
+        As few blocks as can be, the same number for every thread: what comes after counting is Python, and
+        then one thread waits for the other.
+        """
         fitting = self.memory // max(1, self.threads * bytes_an_item)
-        size = max(1, min(self.most_queries, fitting, -(-n // (4 * self.threads))))
+        rounds = -(-n // (self.threads * max(1, min(self.most_queries, fitting))))
+        size = max(1, min(fitting, -(-n // (self.threads * rounds))))
         size += size % 2 if size < fitting else -(size % 2) if size > 1 else 0  # kernels like pairs
         return [(start, min(start + size, n)) for start in range(0, n, size)]
 
