@@ -53,7 +53,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         sampler: ``shuffle``, or ``pk``: batches of ``classes_per_batch`` classes with equal shares.
         classes_per_batch: for ``pk``.
         validation: part of each training class that is held out as validation queries; 0 is none.
-        num_workers: loading processes; ``None``: by the number of cores.
+        num_workers: loading processes; ``None``: all cores but one, or a quarter of them if the CPU trains.
         crop: of the training pictures, ``random_resized`` or ``random``.
         crop_scale: smallest and largest part of the area for ``random_resized``.
         flip: mirror half of the training pictures.
@@ -176,8 +176,9 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         return BatchLoader(loader, as_bytes=self._on_accelerator())
 
     def _default_workers(self) -> int:
-        """All cores of this process's share but the one that trains."""
-        return max(n_cores() // process()[1] - 1, 0)
+        """Of this process's share of the cores all but one; a quarter if the cores train, too."""
+        share = max(n_cores() // process()[1], 1)
+        return share - 1 if self._on_accelerator() else share // 4
 
     def _on_accelerator(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
