@@ -27,14 +27,19 @@ from fghash.evaluation.hamming import hamming_blocks
 from fghash.evaluation.relevance import Relevance
 from fghash.evaluation.work import Work, default_threads
 
+PAUSE = 0.2  # seconds
 SLICE = 100  # queries that a slow loop runs; its time is scaled up to all
 
 
 def alternated(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, all run in turn, after a first run that is not counted."""
+    """Median seconds of each, all run in turn, after a first run that is not counted.
+
+    Before each comes a pause: the threads of BLAS and OpenMP keep a core busy for a while after their work.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, run in contenders.items():
+            time.sleep(PAUSE)
             begun = time.perf_counter()
             run()
             if repeat:
@@ -88,7 +93,7 @@ def argsort_loop(queries, gallery, query_labels, gallery_labels, one_hot: bool) 
 
 
 def popcount_bound(queries: np.ndarray, gallery: np.ndarray, threads: int) -> Callable[[], object]:
-    """Xor, count and sum every pair: nothing that looks at every pair is faster."""
+    """Xor, count and sum every pair: the least a kernel takes that counts the ones of every pair."""
     import numba
 
     from fghash.evaluation.hamming_numba import popcount

@@ -33,7 +33,7 @@ def average_precision(
     seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
     if divisor == "hits":
         return np.where(total > 0, _average_over_hits(seen, k, ties), np.nan)
-    sums = _sum_by_query(seen, _precision_sums(seen, k, ties))
+    sums = seen.sum_by_query(_precision_sums(seen, k, ties))
     return _divide(sums, total if divisor == "relevant" else np.minimum(total, k))
 
 
@@ -46,7 +46,7 @@ def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.n
 def hits_at(groups: TieGroups, k: int) -> np.ndarray:
     """Expected number of relevant items among the first k, of each query (q,)."""
     seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
-    return _sum_by_query(seen, seen.relevant * (np.minimum(k - seen.nearer, seen.size) / seen.size))
+    return seen.sum_by_query(seen.relevant * (np.minimum(k - seen.nearer, seen.size) / seen.size))
 
 
 def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
@@ -56,14 +56,14 @@ def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
     """
     assert groups.distance is not None
     within = groups.where(groups.distance <= radius)
-    found, hits = _sum_by_query(within, within.size), _sum_by_query(within, within.relevant)
+    found, hits = within.sum_by_query(within.size), within.sum_by_query(within.relevant)
     return np.where(groups.n_relevant > 0, hits / np.maximum(found, 1), np.nan)
 
 
 def _average_over_hits(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
     """AP@k over the hits in the first k; 0 without hits. Their number varies with the group that k cuts."""
     whole = groups.where(groups.nearer.astype(np.int64) + groups.size <= k)
-    sums, hits = _sum_by_query(whole, _precision_sums(whole, k, ties)), whole.n_relevant
+    sums, hits = whole.sum_by_query(_precision_sums(whole, k, ties)), whole.n_relevant
     averages = sums / np.maximum(hits, 1)
     cut = groups.where(groups.nearer.astype(np.int64) + groups.size > k)
     for query, n, r, nearer in zip(cut.query, cut.size, cut.relevant, cut.nearer, strict=True):
@@ -130,7 +130,7 @@ def harmonic_gap(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     largest = int(end.max()) if end.size else 0
     if largest <= _TABLE:
         table = _harmonic_numbers(1 << largest.bit_length())
-        return np.asarray(table[end.astype(np.intp)] - table[start.astype(np.intp)])
+        return np.asarray(table.take(end.astype(np.intp)) - table.take(start.astype(np.intp)))
     near, far = np.maximum(start, float(_FEW)), np.maximum(end, float(_FEW))
     low, middle = (np.minimum(edge, _FEW).astype(np.intp) for edge in (start, end))
     few = _harmonic_numbers(_FEW)
@@ -150,10 +150,6 @@ def _tail(x: np.ndarray) -> np.ndarray:
     inverse = 1.0 / x
     square = inverse * inverse
     return np.asarray(inverse * 0.5 - square * (1 / 12 - square * (1 / 120 - square * (1 / 252))))
-
-
-def _sum_by_query(groups: TieGroups, values: np.ndarray) -> np.ndarray:
-    return np.bincount(groups.query, weights=values, minlength=len(groups))
 
 
 def _divide(sums: np.ndarray, divisor: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class TieGroups:
     def relevant_nearer(self) -> np.ndarray:
         """Relevant items nearer than each group."""
         before = self._relevant_before
-        return np.asarray(before[:-1] - before[self.offsets[:-1]][self.query])
+        return np.asarray(before[:-1] - np.repeat(before[self.offsets[:-1]], np.diff(self.offsets)))
 
     @cached_property
     def n_relevant(self) -> np.ndarray:
@@ -63,7 +63,7 @@ class TieGroups:
         size, relevant, nearer, before = (part.astype(np.float64) for part in parts)
         return size, relevant, nearer, before
 
-    @property
+    @cached_property
     def _relevant_before(self) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(self.relevant, dtype=np.int64)])
 
@@ -75,11 +75,19 @@ class TieGroups:
         return replace(
             self,
             offsets=np.searchsorted(kept, self.offsets),
-            nearer=self.nearer[kept],
-            size=self.size[kept],
-            relevant=self.relevant[kept],
-            distance=None if self.distance is None else self.distance[kept],
+            nearer=self.nearer.take(kept),
+            size=self.size.take(kept),
+            relevant=self.relevant.take(kept),
+            distance=None if self.distance is None else self.distance.take(kept),
         )
+
+    def sum_by_query(self, values: np.ndarray) -> np.ndarray:
+        """Sums (q,) of a value of each group."""
+        owners = np.flatnonzero(np.diff(self.offsets))
+        sums = np.zeros(len(self))
+        if len(owners):
+            sums[owners] = np.add.reduceat(values, self.offsets[owners], dtype=np.float64)
+        return sums
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz``, all or nothing."""
@@ -116,12 +124,13 @@ _NUMBERS = ("n_gallery", "bits")
 
 
 def groups_of_histograms(total: np.ndarray, relevant: np.ndarray, n_gallery: int, bits: int) -> TieGroups:
-    """Groups of (queries, bits + 1) counts of all and of relevant items at each distance."""
-    filled = np.flatnonzero(total)
-    query, distance = np.divmod(filled, bits + 1)
+    """Groups of (queries, bits + 1) int32 counts of all and of relevant items at each distance."""
+    filled = np.flatnonzero(total > 0)
+    rows = np.arange(len(total) + 1) * (bits + 1)
+    offsets = np.searchsorted(filled, rows)
+    distance = filled - np.repeat(rows[:-1], np.diff(offsets))
     parts = (np.cumsum(total, axis=1, dtype=np.int32) - total, total, relevant)
-    nearer, size, found = (part.reshape(-1)[filled].astype(np.int32) for part in parts)
-    offsets = np.searchsorted(query, np.arange(len(total) + 1))
+    nearer, size, found = (part.reshape(-1).take(filled) for part in parts)
     return TieGroups(offsets, nearer, size, found, distance.astype(np.int32), n_gallery, bits)
 
 

@@ -72,7 +72,7 @@ class Work:
     @property
     def most_queries(self) -> int:
         """Queries of one block at most: a GPU or the progress bar wants no more."""
-        return 1024 if self.kernel == "torch" else 4096
+        return 1024 if self.kernel == "torch" else 8192
 
     def blocks(self, n: int, bytes_an_item: int) -> list[tuple[int, int]]:
         """Split n queries so that the blocks of all threads together fit the memory.

@@ -1,0 +1,241 @@
+"""The compiled kernel for codes of one word: histograms of distances, 512 items at a time.
+
+The gallery lies in bit planes: plane b of a tile holds bit b of its 512 items. A number of each item is a
+list of planes as well, its binary digits, and adding two such numbers is a few logical instructions a digit.
+The distances of a query to a tile are one sum, and the items at distance d are the ones of one mask. Two
+things make it cheaper than counting the ones of every pair:
+
+- The bits are taken in groups of 7. In how many of them an item differs from a query depends on 7 bits of
+  the query: a table holds the digits for all 128 patterns and serves all queries. 9 numbers and 1 bit are
+  left to add.
+- A tile holds items of one parity (of the number of ones). The parity of a distance is then known, and half
+  of the distances need no mask.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, untyped-decorator"
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fghash.evaluation.compiled import compiled
+
+_WORDS = 8  # of 64 items: a tile
+_TILE = 64 * _WORDS
+_GROUP, _GROUPS = 7, 9  # bits of a group, and groups; bit 63 is left
+_NUMBER = 3 * _WORDS  # words of a number of three digits
+_LAST = _GROUPS * 2**_GROUP * _NUMBER  # where the two patterns of bit 63 are
+_ROW = 66  # counters of a query: distances 0 to 65, of which 65 does not occur
+
+
+class Slices(NamedTuple):
+    """A gallery in tiles, of ``parity`` (tiles,), the last of each parity filled up with ``n_fillers`` codes.
+
+    ``planes`` (tiles, 64, 8) uint64: bit j of word w of plane b of a tile is bit b of its item 64 w + j.
+    """
+
+    planes: np.ndarray
+    parity: np.ndarray
+    n_fillers: list[int]
+
+
+def slices(codes: np.ndarray) -> Slices:
+    """Tiles of codes (g,) uint64: the even ones filled with the code 0, then the odd ones with the code 1."""
+    parity = _parity(codes)
+    halves = [codes[parity == p] for p in (0, 1)]
+    n_fillers = [-len(half) % _TILE for half in halves]
+    filled = [np.pad(halves[p], (0, n_fillers[p]), constant_values=p) for p in (0, 1)]
+    of_tiles = np.repeat([0, 1], [len(half) // _TILE for half in filled])
+    return Slices(_planes(np.concatenate(filled)), of_tiles, n_fillers)
+
+
+def _parity(codes: np.ndarray) -> np.ndarray:
+    """Whether the number of ones is odd, as 0 or 1."""
+    return np.asarray(np.bitwise_count(codes) & 1, dtype=np.int64)
+
+
+def count_slices(queries: np.ndarray, gallery: Slices, total: np.ndarray) -> None:
+    """Add to the histograms ``total`` (q, bits + 1) of queries (q,) uint64."""
+    counts = np.zeros((len(queries), _ROW), np.int32)
+    table = aligned(_LAST + 2 * _WORDS, np.uint64)
+    _count(queries, _parity(queries), gallery.planes, gallery.parity, table, counts)
+    for filler, n in enumerate(gallery.n_fillers):
+        counts[np.arange(len(queries)), np.bitwise_count(queries ^ np.uint64(filler))] -= n
+    total += counts[:, : total.shape[1]]
+
+
+def aligned(length: int, dtype: type) -> np.ndarray:
+    """Zeros that begin at a cache line, which spares vector instructions from straddling two."""
+    size = length * np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype)
+
+
+@compiled
+def _planes(codes):
+    planes = np.empty((len(codes) // _TILE, 64, _WORDS), np.uint64)
+    block = np.empty(64, np.uint64)
+    for tile in range(len(planes)):
+        for w in range(_WORDS):
+            first = tile * _TILE + 64 * w
+            block[:] = codes[first : first + 64]
+            _transpose(block)
+            planes[tile, :, w] = block
+    return planes
+
+
+@compiled
+def _transpose(block):
+    """Exchange bit j of word i with bit i of word j, of 64 words: by squares of 32 bits, of 16, ..., of 1."""
+    width, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    while width:
+        for i in range(64):
+            if not i & width:
+                j = i + np.int64(width)
+                change = ((block[i] >> width) ^ block[j]) & mask
+                block[j] ^= change
+                block[i] ^= change << width
+        width >>= np.uint64(1)
+        mask ^= mask << width
+
+
+@compiled
+def _count(queries, parity, planes, tile_parity, table, counts):
+    cells = counts.reshape(-1)
+    for tile in range(len(planes)):
+        _fill_table(table, planes[tile].reshape(-1))
+        for i in range(len(queries)):
+            _count_tile(table, queries[i], cells, i * _ROW + (parity[i] ^ tile_parity[tile]))
+
+
+@compiled
+def _fill_table(table, planes):
+    for group in range(_GROUPS):
+        first = group * 2**_GROUP * _NUMBER
+        table[first : first + _NUMBER] = 0
+        for bit in range(_GROUP):
+            half = _NUMBER * 2**bit
+            for at in range(first, first + half, _NUMBER):
+                _add_bit(table, at, at + half, planes, _WORDS * (_GROUP * group + bit))
+    last = planes[_WORDS * 63 :]
+    table[_LAST : _LAST + _WORDS] = last
+    table[_LAST + _WORDS :] = ~last
+
+
+@intrinsic
+def _add_bit(context, table, at, to, planes, plane):
+    """To the number in ``table`` at ``at`` add a plane; write at ``to`` what the opposite plane gives."""
+
+    def generate(context, builder, signature, arguments):
+        table, planes = (_data(context, builder, signature, arguments, i) for i in (0, 3))
+        number, bit = _load(builder, table, arguments[1], 3), _load(builder, planes, arguments[4], 1)
+        for start, added in ((arguments[1], bit[0]), (arguments[2], builder.not_(bit[0]))):
+            for digit, plane in enumerate(_add(builder, number, [added])[:3]):
+                builder.store(plane, _pointer(builder, table, start, digit), align=8)
+
+    return types.void(table, at, to, planes, plane), generate
+
+
+@intrinsic
+def _count_tile(context, table, query, cells, first):
+    """Count a tile's items at distance d from the query in ``cells[first + d - parity]``, d of one parity."""
+
+    def generate(context, builder, signature, arguments):
+        table, cells = (_data(context, builder, signature, arguments, i) for i in (0, 2))
+        digits = _distances(builder, table, arguments[1])
+        low, high = _masks(builder, digits[1:4]), _masks(builder, digits[4:7])
+        for i, sixteen in enumerate(high[:5]):
+            with builder.if_then(_any(builder, sixteen)):
+                for j, two in enumerate(low if i < 4 else low[:1]):
+                    found = _ones(builder, builder.and_(sixteen, two))
+                    cell = builder.gep(cells, [builder.add(arguments[3], ir.Constant(_I64, 16 * i + 2 * j))])
+                    builder.store(builder.add(builder.load(cell), builder.trunc(found, _I32)), cell)
+
+    return types.void(table, query, cells, first), generate
+
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_PLANE = ir.VectorType(_I64, _WORDS)
+
+
+def _data(context, builder, signature, arguments, i):
+    """Pointer to the first element of argument i, an array."""
+    return context.make_array(signature.args[i])(context, builder, arguments[i]).data
+
+
+def _pointer(builder, array, start, digit):
+    place = builder.add(start, ir.Constant(_I64, digit * _WORDS))
+    return builder.bitcast(builder.gep(array, [place]), _PLANE.as_pointer())
+
+
+def _load(builder, array, start, n):
+    """The n digits of the number at ``start``."""
+    return [builder.load(_pointer(builder, array, start, digit), align=8) for digit in range(n)]
+
+
+def _distances(builder, table, query):
+    """Digits of the distances: 9 numbers of three digits and a carry, looked up by the query's bits."""
+    numbers = []
+    for group in range(_GROUPS):
+        shifted = builder.lshr(query, ir.Constant(_I64, _GROUP * group))
+        pattern = builder.and_(shifted, ir.Constant(_I64, 2**_GROUP - 1))
+        place = builder.add(pattern, ir.Constant(_I64, group * 2**_GROUP))
+        numbers.append(_load(builder, table, builder.mul(place, ir.Constant(_I64, _NUMBER)), 3))
+    last = builder.mul(builder.lshr(query, ir.Constant(_I64, 63)), ir.Constant(_I64, _WORDS))
+    (carry,) = _load(builder, table, builder.add(last, ir.Constant(_I64, _LAST)), 1)
+    numbers[:2] = [_add(builder, numbers[0], numbers[1], carry)]
+    while len(numbers) > 1:
+        numbers = [_add(builder, *numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
+    return numbers[0]
+
+
+def _add(builder, x, y=(), carry=None):
+    """Digits of x + y + carry, lowest first; y is no longer than x."""
+    digits = []
+    for place in range(len(x)):
+        terms = [x[place], *y[place : place + 1], *([] if carry is None else [carry])]
+        digit, carry = _add_planes(builder, *terms)
+        digits.append(digit)
+    return digits if carry is None else [*digits, carry]
+
+
+def _add_planes(builder, x, y=None, z=None):
+    """Digit and carry of the sum of one to three planes."""
+    if y is None:
+        return x, None
+    differ, both = builder.xor(x, y), builder.and_(x, y)
+    if z is None:
+        return differ, both
+    return builder.xor(differ, z), builder.or_(both, builder.and_(differ, z))
+
+
+def _masks(builder, digits):
+    """For each value of the digits, the items that have it."""
+    masks = [ir.Constant(_PLANE, [ir.Constant(_I64, -1)] * _WORDS)]
+    for digit in digits:
+        masks = [builder.and_(mask, side) for side in (builder.not_(digit), digit) for mask in masks]
+    return masks
+
+
+def _any(builder, mask):
+    """Whether a mask has a one."""
+    joined = builder.call(_of_vector(builder, "llvm.vector.reduce.or", _I64), [mask])
+    return builder.icmp_unsigned("!=", joined, ir.Constant(_I64, 0))
+
+
+def _ones(builder, mask):
+    """How many ones a mask has."""
+    ones = builder.call(_of_vector(builder, "llvm.ctpop", _PLANE), [mask])
+    return builder.call(_of_vector(builder, "llvm.vector.reduce.add", _I64), [ones])
+
+
+def _of_vector(builder, name, result):
+    """One of LLVM's functions of a plane."""
+    name = f"{name}.v{_WORDS}i64"
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(result, [_PLANE]), name)
