@@ -91,7 +91,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no query has a relevant item"):
         write_curves(groups_of(shift=100), tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         write_curves(groups_of(), tmp_path / "file")
 
 

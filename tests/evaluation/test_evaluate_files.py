@@ -40,7 +40,7 @@ def test_the_report_is_plain_json(files: tuple[Path, Path], tmp_path: Path) -> N
     write_json(tmp_path / "out.json", values)
     assert json.loads((tmp_path / "out.json").read_text()) == values
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.npz", "out.json", "q.npz"]
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         write_json(tmp_path / "absent" / "out.json", values)
 
 

@@ -13,13 +13,10 @@ real       ``embeddings`` (n, d) and, for galleries, ``similarity`` cosine|dot|l
 
 from __future__ import annotations
 
-import os
-import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +28,7 @@ from fghash.codes.labels import as_labels
 from fghash.codes.quantized import QuantizedCodes
 from fghash.codes.real import RealCodes
 from fghash.errors import InputError
+from fghash.files import replacing
 
 
 def save_codes(path: str | Path, codes: Codes, labels: Any) -> None:
@@ -69,24 +67,6 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         values = {key: np.asarray(value) for key, value in arrays.items()}
         np.savez_compressed(file, **values)  # type: ignore[arg-type]
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends well: never half a file.
-
-    Raises:
-        InputError: the file cannot be written there.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 _UNREADABLE = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import os
@@ -19,6 +18,7 @@ from rich.progress import Progress
 from fghash.data.csv import SEPARATOR
 from fghash.data.items import Files, Items, Splits
 from fghash.errors import InputError
+from fghash.files import replacing
 
 
 @dataclass(frozen=True)
@@ -127,16 +127,11 @@ def _look(items: Items, index: int) -> tuple[str, str]:
 
 
 def _write_table(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("path", "label", "split"), *rows])
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"--fix-list: cannot write '{path}' ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with (
+        replacing(path, "--fix-list") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
 
 
 def _label_texts(items: Items, class_names: tuple[str, ...]) -> Iterator[str]:

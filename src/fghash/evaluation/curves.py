@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fghash.codes.files import replacing
 from fghash.errors import InputError
 from fghash.evaluation.metrics import hits_at
 from fghash.evaluation.ranking import TieGroups
+from fghash.files import cannot_write, replacing
 
 FORMATS = ("png", "svg")
 _POINTS = 60
@@ -82,13 +82,13 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+        raise cannot_write(folder, "--curves", error) from error
     return folder
 
 
 def _write_csv(path: Path, curve: Curve) -> Path:
     rows: Iterable[Any] = zip(*(values.tolist() for values in curve.values()), strict=True)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path, "--curves") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([list(curve), *rows])
     return path
 
@@ -106,7 +106,7 @@ def _draw(stem: Path, curve: Curve, x: str, y: str, formats: Sequence[str]) -> l
     axes.grid(alpha=0.3)
     paths = [stem.with_suffix(f".{name}") for name in formats]
     for path, name in zip(paths, formats, strict=True):
-        with replacing(path) as temporary, rc_context({"svg.hashsalt": stem.name}):
+        with replacing(path, "--curves") as temporary, rc_context({"svg.hashsalt": stem.name}):
             figure.savefig(
                 temporary, format=name, dpi=120, metadata={"Date": None} if name == "svg" else None
             )

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fghash.codes import load_codes
-from fghash.codes.files import replacing
 from fghash.errors import InputError
 from fghash.evaluation.evaluator import Evaluation, convention_table, evaluate
 from fghash.evaluation.protocol import RetrievalProtocol
+from fghash.files import replacing
 
 
 def evaluate_files(
@@ -80,5 +80,5 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
         InputError: the file cannot be written there.
     """
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
+    with replacing(path, "--out") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,33 +1,28 @@
-"""Files that are whole or absent: a killed process never leaves half a result under its final name."""
+"""Writing below the runs folder, and where a table goes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fghash.errors import InputError
+from fghash import files
+from fghash.files import cannot_write
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, with its suffix, that takes its place if the block succeeds.
+    """As :func:`fghash.files.replacing`, with the folders that the file lies in.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _to_disk(temporary)
-        temporary.replace(path)
     except OSError as error:
-        raise InputError(f"runs: cannot write '{path}' ({error.strerror or error})") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, "runs", error) from error
+    with files.replacing(path, "runs") as temporary:
+        yield temporary
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,18 +38,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether the name is one of :func:`replacing`'s, left behind by a killed process."""
-    return path.name.startswith(".") and ".tmp" in path.name
-
-
 def _write_in_place(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"out: cannot write '{path}' ({error.strerror or error})") from error
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+        raise cannot_write(path, "out", error) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fghash.errors import InputError
+from fghash.files import cannot_write
 
 _held: set[Path] = set()
 
@@ -44,7 +45,7 @@ def _open(path: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"runs: cannot write '{path}' ({error.strerror or error})") from error
+        raise cannot_write(path, "runs", error) from error
 
 
 def _take(file: IO[str], path: Path) -> None:

@@ -23,7 +23,8 @@ import numpy as np
 
 import fghash.codes as code_files
 from fghash.errors import InputError
-from fghash.results.files import is_temporary, replacing, write_text
+from fghash.files import is_temporary
+from fghash.results.files import replacing, write_text
 from fghash.results.lock import locked
 from fghash.results.record import Record, SkippedRecord, read_record
 
