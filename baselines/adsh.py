@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch
@@ -20,10 +18,11 @@ from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.heads import PooledLinear, start_small
 from fghash.layers.precision import at_least_float32
-from fghash.methods.base import HashingMethod, check_bits
+from fghash.methods.alternating import AlternatingMethod
+from fghash.methods.base import check_bits
 
 
-class ADSH(HashingMethod):
+class ADSH(AlternatingMethod):
     """ADSH on any backbone.
 
     Args:
@@ -68,30 +67,7 @@ class ADSH(HashingMethod):
         """u = tanh of the hash layer, compared by cosine."""
         return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
 
-    def learned_codes(self) -> BinaryCodes | None:
-        """V, the codes of the training items; none before the first code step."""
-        return BinaryCodes.from_signs(self.alternation.codes) if self.alternation.steps else None
-
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The asymmetric objective of the global batch against the codes of all training items."""
         everyone, outputs = self.gather(batch, torch.tanh(at_least_float32(self(batch.images))))
         return self.alternation.terms(outputs, everyone)
-
-    # -- alternation: one epoch is one inner epoch -----------------------------------------------------------
-
-    def train_sampler(self, labels: np.ndarray) -> Sampler[int]:
-        """The subset of each outer iteration."""
-        return self.alternation.start(labels)
-
-    def on_train_start(self) -> None:
-        """Fit the calendar of the alternation to the number of epochs."""
-        self.alternation.plan(self.planned_epochs())
-
-    def on_train_epoch_start(self) -> None:
-        """Begin an outer iteration where one begins."""
-        self.alternation.begin(self.current_epoch)
-
-    def on_train_epoch_end(self) -> None:
-        """The code step, at the end of an outer iteration."""
-        if self.alternation.ends(self.current_epoch):
-            self.alternation.step()

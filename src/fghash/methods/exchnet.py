@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch
@@ -33,7 +32,8 @@ from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
 from fghash.layers.settings import require
-from fghash.methods.base import HashingMethod, check_bits
+from fghash.methods.alternating import AlternatingMethod
+from fghash.methods.base import check_bits
 from fghash.methods.optim import build_optimizer
 
 Attention = Literal["funnel", "stage"]
@@ -167,7 +167,7 @@ def anchors_of(anchors: Tensor, labels: Tensor) -> Tensor:
 # -- method --------------------------------------------------------------------------------------------------
 
 
-class ExchNet(HashingMethod):
+class ExchNet(AlternatingMethod):
     """ExchNet with every switch that its sources leave open.
 
     Args:
@@ -243,10 +243,6 @@ class ExchNet(HashingMethod):
         """u = tanh of the hash layer, compared by cosine."""
         return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
 
-    def learned_codes(self) -> BinaryCodes | None:
-        """V, the codes of the training items; none before the first code step."""
-        return BinaryCodes.from_signs(self.alternation.codes) if self.alternation.steps else None
-
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Similarity (eq. 12) on exchanged features, diversity of the features themselves (eq. 5 and 7)."""
         maps, whole = self.head(self.backbone.forward_until(3, batch.images))
@@ -279,25 +275,11 @@ class ExchNet(HashingMethod):
         coins = torch.from_numpy((draws >> np.uint64(63)).astype(bool)).reshape(-1, count).to(parts.device)
         return exchange_parts(parts, anchors_of(self.anchors, batch.labels), coins[batch.index])
 
-    # -- alternation: one epoch is one inner epoch -----------------------------------------------------------
+    # -- the end of an outer iteration -----------------------------------------------------------------------
 
-    def train_sampler(self, labels: np.ndarray) -> Sampler[int]:
-        """The subset of each outer iteration."""
-        return self.alternation.start(labels)
-
-    def on_train_start(self) -> None:
-        """Fit the calendar of the alternation to the number of epochs."""
-        self.alternation.plan(self.planned_epochs())
-
-    def on_train_epoch_start(self) -> None:
-        """Begin an outer iteration where one begins."""
-        self.alternation.begin(self.current_epoch)
-
-    def on_train_epoch_end(self) -> None:
-        """At the end of an outer iteration: code step, then new anchors if the next exchanges features."""
-        if not self.alternation.ends(self.current_epoch):
-            return
-        self.alternation.step()
+    def end_iteration(self) -> None:
+        """The code step, then new anchors if the next iteration exchanges features."""
+        super().end_iteration()
         start = math.ceil(self.exchange_start * self.alternation.iterations)
         if self.exchange and start <= self.alternation.steps < self.alternation.iterations:
             self.anchors = self.class_means()
