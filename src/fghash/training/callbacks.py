@@ -41,9 +41,10 @@ class StopOnNonFinite(Callback):
         """Look at the epoch's mean loss."""
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None and not math.isfinite(float(loss)):
+            clipping = " or set --trainer.gradient_clip_val" if pl_module.automatic_optimization else ""
             raise InputError(
                 f"train/loss: {float(loss)} after epoch {trainer.current_epoch} (finite is needed): "
-                "lower --optim.lr or set --trainer.gradient_clip_val"
+                f"lower --optim.lr{clipping}"
             )
 
 
