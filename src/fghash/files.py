@@ -20,6 +20,8 @@ def replacing(path: str | Path, argument: str = "path") -> Iterator[Path]:
         InputError: the file cannot be written; the message names the ``argument`` that gave the path.
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{argument}: '{path}', expected the name of a file")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         yield temporary

@@ -179,10 +179,30 @@ def test_intervals_and_curves_of_a_run(stored: Callable[..., str]) -> None:
         ("--plots svg", "give --curves"),
         ("--curves c --plots pdf", "argument --plots: invalid choice: 'pdf'"),
         ("--kernel numpy --device cuda", "kernel: 'numpy', expected auto or torch"),
+        ("--device meta", "device: 'meta', which torch cannot use here"),
+        ("--json q.npz", "--json: 'q.npz' is a name of codes, expected e.g. q.json"),
+        ("--json g", "--json: 'g' is read as well, expected another file"),
+        ("--json .", "--json: '.' is a folder, expected a file"),
+        ("--json nowhere/o.json", "--json: there is no folder 'nowhere' to write 'o.json' in"),
     ],
 )
 def test_flags_that_do_not_fit(files: Path, refused: Callable[..., str], words: str, said: str) -> None:
+    Path("g").symlink_to("g.npz")
+    whole = [Path(name).read_bytes() for name in ("g.npz", "q.npz")]
     assert said in refused("evaluate", *FILES.split(), *words.split())
+    assert [Path(name).read_bytes() for name in ("g.npz", "q.npz")] == whole
+
+
+def test_a_damaged_record_takes_one_line(
+    stored: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored("hashnet")
+    (marker,) = Path(folder, "finished").glob("*.json")
+    (marker.parent / "other.json").write_text("{")
+    capsys.readouterr()
+    assert main(["evaluate", "--run", folder, *QUICK]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert line.startswith("fghash: skipped")
 
 
 def test_a_run_without_tie_groups(stored: Callable[..., str], refused: Callable[..., str]) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +114,15 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in message
 
 
+def _archive(np_header: bytes = b"", member: bytes = b"") -> bytes:
+    """A zip file with one member: an array whose header is this text, or these bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        length = struct.pack("<H", len(np_header) + 1)
+        archive.writestr("codes.npy", member or b"\x93NUMPY\x01\x00" + length + np_header + b"\n")
+    return file.getvalue()
+
+
 def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("not an archive")
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps({"codes": 1}))
@@ -122,7 +134,17 @@ def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[60:90] = bytes(30)
     (tmp_path / "damaged.npz").write_bytes(damaged)
-    for name in ("text.npz", "pickle.npz", "empty.npz", "array.npy", "cut.npz", "damaged.npz"):
+    (tmp_path / "header.npz").write_bytes(_archive(np_header=b"{'descr': '<i8', 'fortran_order': False, ("))
+    (tmp_path / "huge.npz").write_bytes(
+        _archive(np_header=b"{'descr': '<i8', 'fortran_order': False, 'shape': (1" + 30 * b"0" + b",)}")
+    )
+    (tmp_path / "member.npz").write_bytes(_archive(member=b"no array"))
+    encrypted = bytearray(_archive(member=b"x"))
+    encrypted[6] |= 1
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "encrypted.npz").write_bytes(encrypted)
+    made = ("header.npz", "huge.npz", "member.npz", "encrypted.npz")
+    for name in ("text.npz", "pickle.npz", "empty.npz", "array.npy", "cut.npz", "damaged.npz", *made):
         with pytest.raises(InputError, match=r"not a readable \.npz file"):
             load_codes(tmp_path / name)
     with pytest.raises(InputError, match="no such file"):

@@ -106,3 +106,29 @@ def test_tie_groups_are_saved_and_loaded(tmp_path: Path) -> None:
         TieGroups.load(tmp_path / "other.npz")
     with pytest.raises(InputError, match="no such file"):
         TieGroups.load(tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("bits", lambda bits: [bits, bits]),
+        ("n_gallery", lambda n: "many"),
+        ("n_gallery", lambda n: n - 1),
+        ("size", lambda size: size[:-1]),
+        ("size", lambda size: size[:, None]),
+        ("size", lambda size: size.astype(str)),
+        ("relevant", lambda relevant: relevant + 100),
+        ("nearer", lambda nearer: nearer - 1),
+        ("distance", lambda distance: distance[1:]),
+        ("offsets", lambda offsets: offsets[:0]),
+        ("offsets", lambda offsets: offsets[:-1]),
+        ("offsets", lambda offsets: offsets[::-1]),
+        ("offsets", lambda offsets: offsets + 0.5),
+    ],
+)
+def test_tie_groups_that_cannot_be_are_refused(tmp_path: Path, name: str, damage) -> None:
+    groups_of().save(tmp_path / "groups.npz")
+    arrays = dict(np.load(tmp_path / "groups.npz"))
+    np.savez(tmp_path / "groups.npz", **{**arrays, name: damage(arrays[name])})
+    with pytest.raises(InputError, match="arrays that do not fit one another"):
+        TieGroups.load(tmp_path / "groups.npz")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +105,39 @@ def test_multi_hot_matrices_of_other_width_and_queries_of_other_width_are_refuse
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"cutoffs": (0,)}, "cutoffs: 0, expected integers of 1 or more"),
+        ({"cutoffs": (0,)}, "cutoffs: 0, expected integers from 1"),
         ({"cutoffs": (10, -1)}, "cutoffs: -1"),
         ({"cutoffs": (2.5,)}, "cutoffs: 2.5"),
         ({"cutoffs": (5, 5)}, r"cutoffs: \[5, 5\]"),
         ({"cutoffs": ()}, r"cutoffs: \[\]"),
+        ({"cutoffs": ("a",)}, "cutoffs: a, expected integers"),
+        ({"cutoffs": (float("nan"),)}, "cutoffs: nan"),
+        ({"cutoffs": (float("inf"),)}, "cutoffs: inf"),
+        ({"cutoffs": (10**16,)}, "cutoffs: 10000000000000000, expected integers from 1 to"),
         ({"version": 2}, "version: 2"),
         ({"radius": -1}, "radius: -1"),
+        ({"radius": 1.5}, "radius: 1.5, expected an integer"),
+        ({"radius": True}, "radius: True"),
     ],
 )
 def test_protocols_without_meaning_are_refused(settings, words: str) -> None:
     with pytest.raises(InputError, match=words):
         RetrievalProtocol(**settings)
+
+
+def test_cutoffs_far_beyond_the_gallery() -> None:
+    far = 2**31 + 5
+    protocol = RetrievalProtocol(cutoffs=(len(GALLERY), far))
+    for convention in ("fghash", "fghash-hits", "fghash-relevant", "orthohash"):
+        scores = evaluate(
+            QUERIES, GALLERY, QUERY_LABELS, GALLERY_LABELS, replace(protocol, convention=convention)
+        ).scores
+        assert scores[f"map_at_{far}"] == scores["map"]
+        if convention != "orthohash":
+            assert scores[f"recall_at_{far}"] == 1
+            assert scores[f"precision_at_{far}"] == pytest.approx(
+                scores[f"precision_at_{len(GALLERY)}"] * len(GALLERY) / far
+            )
 
 
 def test_protocol_names_are_distinct() -> None:

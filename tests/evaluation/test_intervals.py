@@ -90,6 +90,13 @@ def test_the_p_value_is_that_of_all_exchanges() -> None:
     assert compare(a, b, PROTOCOL, samples=20000)["map"]["p_value"] == pytest.approx(exact, abs=0.012)
 
 
+def test_a_difference_of_zero_is_no_difference_however_it_rounds() -> None:
+    gaps = np.array([[0.1], [0.1], [0.1], [-0.3]])
+    assert gaps.mean() != 0
+    row = intervals._compared(["map"], np.zeros((4, 1)), gaps, 2000, 0)["map"]
+    assert row["p_value"] == 1
+
+
 def test_p_values_are_uniform_when_runs_differ_by_chance() -> None:
     random = np.random.default_rng(0)
     values = [

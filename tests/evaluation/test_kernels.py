@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
@@ -122,6 +123,36 @@ def test_real_codes_score_alike_in_every_kernel(similarity: str) -> None:
         assert evaluate(*case, **settings).scores == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_torch_kernel_counts_alike_under_autocast() -> None:
+    case = binary_case(1024)
+    expected = evaluate(*case, kernel="numpy").groups
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert same(evaluate(*case, kernel="torch").groups, expected)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "l2"])
+def test_signs_as_real_codes_tie_where_their_hamming_distances_do(similarity: str) -> None:
+    queries, gallery, *labels = binary_case(12, g=600)
+    expected = evaluate(queries, gallery, *labels).scores
+    signs = [np.where(codes.bits, 1.0, -1.0) for codes in (queries, gallery)]
+    case = RealCodes(signs[0]), RealCodes(signs[1], similarity), *labels
+    for settings in ({"kernel": "numba"}, {"kernel": "numba", "memory": 1}, {"kernel": "torch"}):
+        scores = evaluate(*case, **settings).scores
+        for name in ("map", "map_best_ties", "map_worst_ties"):
+            assert scores[name] == pytest.approx(expected[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_ranking_does_not_depend_on_the_scale_of_the_vectors(similarity: str, scale: float) -> None:
+    queries, gallery, *labels = real_case("real", similarity)
+    expected = evaluate(queries, gallery, *labels).scores
+    scale = 2.0 ** int(np.log2(scale))
+    scaled = RealCodes(queries.vectors * scale), RealCodes(gallery.vectors * scale, similarity)
+    for kernel in ("numba", "numpy", "torch"):
+        assert evaluate(*scaled, *labels, kernel=kernel).scores == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("kernel", ["numba", "numpy"])
 @pytest.mark.parametrize(
     "settings", [{"threads": 1}, {"threads": 2}, {"threads": 5}, {"memory": 1}, {"memory": 10**5}]
@@ -214,8 +245,9 @@ def test_without_numba_numpy_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_devices_that_are_not_there_are_refused() -> None:
     case = binary_case(8)
-    with pytest.raises(InputError, match="device: 'cuda:77', which torch cannot use here"):
-        evaluate(*case, device="cuda:77")
+    for name in ("cuda:77", "meta", "hpu", "", "nonsense"):
+        with pytest.raises(InputError, match=f"device: '{name}', which torch cannot use here"):
+            evaluate(*case, device=name)
     with pytest.raises(InputError, match="expected auto or torch with device 'cuda'"):
         evaluate(*case, kernel="numba", device="cuda")
 

@@ -70,6 +70,10 @@ def test_bad_batches_are_refused() -> None:
         metric.update(torch.zeros(2, 3), torch.zeros(1), "query")
     with pytest.raises(InputError, match="outputs: not finite"):
         metric.update(torch.full((2, 3), torch.nan), torch.zeros(2), "query")
+    with pytest.raises(InputError, match="index: 1 for 2 outputs"):
+        metric.update(torch.zeros(2, 3), torch.zeros(2), "query", index=torch.zeros(1))
+    with pytest.raises(InputError, match="similarity: 'l1', expected one of cosine, dot, l2"):
+        RetrievalScores(codes="real", similarity="l1")
     with pytest.raises(InputError, match="codes: 'pq', expected binary or real"):
         RetrievalScores(codes="pq")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fghash.cli.options import Options, add_cutoffs, at_least
-from fghash.cli.output import nothing_to_score, write_rows
+from fghash.cli.output import nothing_to_score, require_json, write_rows
 from fghash.cli.stored import Kind, finished, groups_of, in_words
 from fghash.errors import InputError
 
@@ -35,6 +35,7 @@ def run(argv: Sequence[str]) -> int:
     )  # fmt: skip
     options.add_argument("--json", type=Path, metavar="FILE", help="write the comparison there")
     given = options.read(argv)
+    require_json(given.json)
     rows = list(_compared(given.run_a, given.run_b, tuple(given.cutoffs), given.samples))
     if given.json:
         write_rows(given.json, rows)

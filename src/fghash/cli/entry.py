@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fghash import __version__
 from fghash.errors import InputError
@@ -67,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        with _own_warnings_in_a_line():
+            return _run(words)
     except InputError as error:
         return _fail(_cause(str(error)))
     except BrokenPipeError:
@@ -91,6 +95,22 @@ def _run(words: list[str]) -> int:
     status = look_up(COMMANDS, words[0], "command").load()(words[1:])
     sys.stdout.flush()
     return int(status)
+
+
+@contextmanager
+def _own_warnings_in_a_line() -> Iterator[None]:
+    """A warning of this package's own kind is for the user, who has no use for the line of code behind it."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category.__module__.startswith("fghash."):
+                print(f"fghash: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _help() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fghash.cli.options import Options, add_cutoffs, at_least
-from fghash.cli.output import nothing_to_score, print_scores, write_rows
+from fghash.cli.output import nothing_to_score, print_scores, require_json, write_rows
 from fghash.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(argv: Sequence[str]) -> int:
     given = _options().read(argv)
     _require_one_source(given)
     _require_fitting(given)
+    require_json(given.json, given.gallery, given.queries)
     return _tables(given) if given.all_conventions else _scores(given)
 
 
@@ -122,7 +123,9 @@ def _require_fitting(given: argparse.Namespace) -> None:
 def _protocol(given: argparse.Namespace) -> RetrievalProtocol:
     from fghash.evaluation import OWN, RetrievalProtocol
 
-    protocol = RetrievalProtocol(cutoffs=tuple(given.cutoffs), convention=given.convention or "fghash")
+    protocol = RetrievalProtocol(
+        cutoffs=tuple(given.cutoffs), convention="fghash" if given.convention is None else given.convention
+    )
     if given.bootstrap and protocol.convention not in OWN:
         raise InputError(f"--bootstrap: only for {', '.join(OWN)}, got --convention {given.convention}")
     return protocol

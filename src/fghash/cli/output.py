@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fghash.cli.layers import notice
+from fghash.errors import InputError
 
 
 def print_scores(row: Mapping[str, Any]) -> None:
@@ -16,6 +17,24 @@ def print_scores(row: Mapping[str, Any]) -> None:
         if name != "intervals":
             print(f"{name:<30} {_shown(value)}{_between(intervals.get(name))}")
     print()
+
+
+def require_json(path: Path | None, *inputs: Path | None) -> None:
+    """Refuse, before any work, a place that cannot be written, and to write over what is read.
+
+    Raises:
+        InputError: ``path`` is a folder or in none, is one of the inputs, or named as codes are.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"--json: '{path}' is a folder, expected a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--json: there is no folder '{path.parent}' to write '{path.name}' in")
+    if path.suffix == ".npz":
+        raise InputError(f"--json: '{path}' is a name of codes, expected e.g. {path.with_suffix('.json')}")
+    if path.exists() and any(each is not None and each.exists() and path.samefile(each) for each in inputs):
+        raise InputError(f"--json: '{path}' is read as well, expected another file")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,9 +13,7 @@ real       ``embeddings`` (n, d) and, for galleries, ``similarity`` cosine|dot|l
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,12 +67,6 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(file, **values)  # type: ignore[arg-type]
 
 
-_UNREADABLE = (
-    *(ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-
-
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz``.
 
@@ -86,11 +78,15 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such file, expected an .npz of codes and labels")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except _UNREADABLE as error:
+            arrays = {key: file[key] for key in file.files}
+    except Exception as error:  # damage shows as anything, from zipfile's errors to those of numpy's parser
         if "pickle" in str(error) and "allow_pickle=False" in str(error) and zipfile.is_zipfile(path):
             raise InputError(f"{path}: holds Python objects (a pickle), expected plain arrays") from None
         raise InputError(f"{path}: not a readable .npz file") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives members of other formats as bytes
+            raise InputError(f"{path}: not a readable .npz file ('{key}' is no array)")
+    return arrays
 
 
 def _require_same_length(codes: Codes, labels: np.ndarray, name: str) -> None:

@@ -33,8 +33,10 @@ def as_labels(values: Any, name: str = "labels") -> np.ndarray:
 def _as_integers(labels: np.ndarray, name: str) -> np.ndarray:
     if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
         raise InputError(f"{name}: value {labels[labels != np.floor(labels)][0]}, expected whole numbers")
-    if labels.dtype.kind in "uf" and labels.size and np.abs(labels).max() >= 2.0**63:
-        raise InputError(f"{name}: value {np.abs(labels).max()}, expected integers of 64 bits")
+    if labels.dtype.kind == "f":
+        labels = labels.astype(np.float64)
+    if labels.dtype.kind in "uf" and labels.size and not -(2.0**63) <= labels.min() <= labels.max() < 2.0**63:
+        raise InputError(f"{name}: values {labels.min()} to {labels.max()}, expected integers of 64 bits")
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 

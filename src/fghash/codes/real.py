@@ -10,6 +10,8 @@ import numpy as np
 from fghash.codes.base import as_float32, require_choice, require_matrix
 from fghash.errors import InputError
 
+SIMILARITIES = ("cosine", "dot", "l2")
+
 
 @dataclass(frozen=True, eq=False)
 class RealCodes:
@@ -29,7 +31,7 @@ class RealCodes:
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", as_float32(self.vectors, "vectors"))
         require_matrix(self.vectors, "vectors")
-        require_choice(self.similarity, ("cosine", "dot", "l2"), "similarity")
+        require_choice(self.similarity, SIMILARITIES, "similarity")
 
     @property
     def bits_per_item(self) -> int:

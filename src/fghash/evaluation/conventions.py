@@ -69,12 +69,14 @@ class Convention:
         parts += ["drops the last item"] if self.drops_last else []
         return ", ".join([*parts, "ties in gallery order"])
 
-    def mean(self, ranking: StableRanks, k: int | None) -> float | None:
-        """Mean AP at k (None: without a cutoff) as this code base computes it; None if it does not."""
+    def average_precision(self, ranking: StableRanks, k: int | None) -> np.ndarray:
+        """AP at k (None: without a cutoff) of each query (q,) as this code base computes it; NaN where it
+        leaves the query out, or has no AP at k.
+        """
         if k is None:
             k = ranking.n_gallery - self.drops_last
         elif not self.has_cutoff:
-            return None
+            return np.full(ranking.n_queries, np.nan)
         total = ranking.n_relevant
         best = np.minimum(k, total)
         seen = ranking.place <= best[ranking.query] if self.divisor == "first hits" else ranking.rank <= k
@@ -84,7 +86,7 @@ class Convention:
         values[total == 0] = self.without_relevant == "one"
         dropped = ((hits == 0) & (total > 0)) * (self.without_hits == "drop")
         dropped |= (total == 0) & (self.without_relevant == "drop")
-        return None if dropped.all() else float(values[~dropped].mean())
+        return np.where(dropped, np.nan, values)
 
 
 DIVISORS = {

@@ -1,8 +1,8 @@
 """Distances of real queries to the distinct codes of a gallery, in float64 and rounded to float32 at the end.
 
 Identical codes are ranked as one, so they always tie; distinct codes tie if their float32 distances are
-equal. Lookup tables and their sums run over dimensions and over codebooks in order, so that neither blocks
-nor threads nor kernels change a distance of quantized codes.
+equal, and a distance that is all rounding is 0. Lookup tables and their sums run over dimensions and over
+codebooks in order, so that neither blocks nor threads nor kernels change a distance of quantized codes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fghash.errors import InputError
 
 Distances = Callable[[np.ndarray], np.ndarray]
 _BLOCK = 4096  # real vectors that are in float64 at a time
+NOISE = 2.0**-40  # of its terms: what rounding leaves at most of an inner product or a gap that should be 0
 
 
 def distinct_rows(gallery: QuantizedCodes | RealCodes) -> tuple[np.ndarray, np.ndarray]:
@@ -35,23 +36,38 @@ def prepare_distances(gallery: QuantizedCodes | RealCodes) -> Distances:
     if isinstance(gallery, QuantizedCodes):
         return _prepare_lookup(gallery)
 
+    of_queries, of_items = scales(gallery)
+
     def distances(queries: np.ndarray) -> np.ndarray:
-        block = _prepared(queries, gallery.similarity)
+        block = _prepared(queries, gallery.similarity) * of_queries
         result = np.empty((len(block), len(gallery)), np.float32)
         for start in range(0, len(gallery), _BLOCK):
-            items = _prepared(gallery.vectors[start : start + _BLOCK], gallery.similarity)
-            result[:, start : start + _BLOCK] = _real_distances(block, items, gallery.similarity)
+            items = _prepared(gallery.vectors[start : start + _BLOCK], gallery.similarity) * of_items
+            with np.errstate(over="ignore"):  # a query far beyond the gallery: as far from every item
+                result[:, start : start + _BLOCK] = _real_distances(block, items, gallery.similarity)
         return result
 
     return distances
 
 
+def scales(gallery: RealCodes) -> tuple[float, float]:
+    """Powers of two for queries and items, by which products and squares stay within float32.
+
+    They change no ranking: cosines need none, a dot product may be scaled on one side alone.
+    """
+    largest = float(np.abs(gallery.vectors).max(initial=0.0))
+    scale = 1.0 if gallery.similarity == "cosine" or largest == 0 else 2.0 ** -int(np.frexp(largest)[1])
+    return scale if gallery.similarity == "l2" else 1.0, scale
+
+
 def _real_distances(queries: np.ndarray, items: np.ndarray, similarity: str) -> np.ndarray:
-    products = queries @ items.T
-    if similarity != "l2":
-        return np.asarray(-products)
-    norms = np.square(queries).sum(axis=1)[:, None] + np.square(items).sum(axis=1)
-    return np.asarray(norms - 2 * products)
+    of_queries, of_items = np.square(queries).sum(axis=1)[:, None], np.square(items).sum(axis=1)
+    distances, terms = -(queries @ items.T), np.sqrt(of_queries) * np.sqrt(of_items)
+    if similarity == "l2":
+        terms = of_queries + of_items
+        distances = terms + 2 * distances
+    distances[np.abs(distances) <= NOISE * terms] = 0.0
+    return np.asarray(distances)
 
 
 def _prepare_lookup(gallery: QuantizedCodes) -> Distances:

@@ -16,7 +16,7 @@ from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import Blocks, TieGroups, join_groups
 from fghash.evaluation.relevance import Relevance
 from fghash.evaluation.scoring import Scores, counts, means, scores_by_query, scores_from_groups
-from fghash.evaluation.stable import convention_scores, stable_ranks
+from fghash.evaluation.stable import convention_scores
 from fghash.evaluation.work import Work
 
 
@@ -62,8 +62,10 @@ def evaluate(
         groups, by_query = _scored(blocks, len(queries), protocol, work)
         return Evaluation(means(by_query, groups, protocol), groups, protocol)
     groups, _ = _scored(blocks, len(queries), RetrievalProtocol(), work)
-    ranks = stable_ranks(queries, gallery, relevance, work)
-    scores: Scores = {**convention_scores(protocol.convention, ranks, protocol.cutoffs)}
+    names = [protocol.convention]
+    scores: Scores = {
+        **convention_scores(names, queries, gallery, relevance, protocol.cutoffs, work)[names[0]]
+    }
     return Evaluation({**scores, **counts(groups)}, groups, protocol)
 
 
@@ -74,7 +76,7 @@ def _scored(
 
     def task(start: int, stop: int) -> tuple[TieGroups, dict[str, np.ndarray]]:
         groups = blocks.groups(start, stop)
-        return groups, scores_by_query(groups, protocol)
+        return replace(groups), scores_by_query(groups, protocol)  # the copy keeps no cached columns alive
 
     groups, scores = zip(*work.map(task, work.blocks(n_queries, blocks.bytes_a_query)), strict=True)
     return join_groups(groups), {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}
@@ -100,8 +102,8 @@ def convention_table(
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
     work = Work.of(memory, threads, progress=progress)
     groups, _ = _scored(_blocks(queries, gallery, relevance, work), len(queries), protocol, work)
-    ranks = stable_ranks(queries, gallery, relevance, work)
-    rows = []
+    others = convention_scores(list(CONVENTIONS), queries, gallery, relevance, protocol.cutoffs, work)
+    rows: list[dict[str, Any]] = []
     for name, divisor in OWN.items():
         scores = scores_from_groups(groups, replace(protocol, convention=name))
         chosen = {key: value for key, value in scores.items() if key == "map" or key.startswith("map_at_")}
@@ -109,8 +111,8 @@ def convention_table(
             {"convention": name, **chosen, "summary": f"divides by {DIVISORS[divisor]}, expected over ties"}
         )
     for name, convention in CONVENTIONS.items():
-        scores = {**convention_scores(name, ranks, protocol.cutoffs)}
-        rows.append({"convention": name, **scores, "summary": f"{convention.source}: {convention.summary}"})
+        summary = f"{convention.source}: {convention.summary}"
+        rows.append({"convention": name, **others[name], "summary": summary})
     return rows
 
 

@@ -80,5 +80,5 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
         InputError: the file cannot be written there.
     """
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    with replacing(path, "--out") as temporary:
+    with replacing(path, "--json") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -25,7 +25,8 @@ def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
         counts = torch.zeros(len(queries) * 2 * (bits + 1), dtype=torch.int64, device=device)
         for start in range(0, len(packed), block):
             part = _signs(packed[start : start + block], bits)
-            distance = ((bits - signs @ part.T) / 2).long()
+            with torch.autocast(device.type, enabled=False):
+                distance = ((bits - signs @ part.T) / 2).long()
             inside = _inside(runs, start, len(part), len(queries), device)
             counts += torch.bincount(_cell(distance, inside, bits).flatten(), minlength=len(counts))
         table = counts.reshape(len(queries), 2, bits + 1).cpu().numpy()

@@ -76,7 +76,8 @@ def _compared(
     difference = gaps.mean(axis=0)
     low, high = _percentiles(_resampled(gaps, samples, seed), 0.95)
     flipped = np.abs(_flipped(gaps, samples, seed))
-    extreme = (flipped >= np.abs(difference) * (1 - 1e-12)).sum(axis=0)
+    rounding = 1e-12 * np.abs(gaps).mean(axis=0)
+    extreme = (flipped >= np.abs(difference) - rounding).sum(axis=0)
     return {
         name: {
             "a": float(first[:, i].mean()),

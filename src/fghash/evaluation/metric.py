@@ -15,6 +15,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fghash.codes import BinaryCodes, Codes, RealCodes
+from fghash.codes.base import require_choice
+from fghash.codes.real import SIMILARITIES
 from fghash.errors import InputError
 from fghash.evaluation.evaluator import evaluate
 from fghash.evaluation.protocol import RetrievalProtocol
@@ -27,7 +29,8 @@ class RetrievalScores(Metric):
 
     ``codes``: ``binary`` (the signs of the outputs, zero is positive; only they are kept) or ``real`` (the
     outputs, compared by ``similarity``). Where a sampler may repeat items (padding in distributed training)
-    pass their ``index``: an item that comes twice counts once.
+    pass their ``index``: an item that comes twice counts once. Every process must add at least one batch of
+    each split.
     """
 
     full_state_update = False
@@ -44,7 +47,7 @@ class RetrievalScores(Metric):
         super().__init__(**settings)
         if codes not in ("binary", "real"):
             raise InputError(f"codes: '{codes}', expected binary or real")
-        self.codes, self.similarity = codes, similarity
+        self.codes, self.similarity = codes, require_choice(similarity, SIMILARITIES, "similarity")
         self.protocol = RetrievalProtocol(cutoffs=cutoffs)
         for split in ("query", "gallery"):
             for part in ("outputs", "labels", "index"):
@@ -60,6 +63,8 @@ class RetrievalScores(Metric):
             raise InputError(f"split: '{split}', expected query or gallery")
         if len(outputs) != len(labels):
             raise InputError(f"labels: {len(labels)} for {len(outputs)} outputs, expected one an item")
+        if index is not None and len(index) != len(outputs):
+            raise InputError(f"index: {len(index)} for {len(outputs)} outputs, expected one an item")
         if not torch.isfinite(outputs).all():
             raise InputError("outputs: not finite, expected numbers")
         kept = outputs.detach() >= 0 if self.codes == "binary" else outputs.detach().float()

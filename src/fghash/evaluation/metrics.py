@@ -28,7 +28,7 @@ def average_precision(
     ``divisor``: ``min`` (min(k, relevant items)), ``relevant`` (all of them) or ``hits`` (those in the
     first k).
     """
-    k = groups.n_gallery if k is None else k
+    k = groups.n_gallery if k is None else min(k, groups.n_gallery)
     total = groups.n_relevant
     seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
     if divisor == "hits":
@@ -45,6 +45,7 @@ def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.n
 
 def hits_at(groups: TieGroups, k: int) -> np.ndarray:
     """Expected number of relevant items among the first k, of each query (q,)."""
+    k = min(k, groups.n_gallery)
     seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
     return seen.sum_by_query(seen.relevant * (np.minimum(k - seen.nearer, seen.size) / seen.size))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fghash.codes import QuantizedCodes, RealCodes
-from fghash.evaluation.distances import item_parts, lookup_tables, query_parts
+from fghash.evaluation.distances import NOISE, item_parts, lookup_tables, query_parts, scales
 from fghash.evaluation.nearness import Counter, Levels
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
@@ -57,15 +57,18 @@ def _quantized(gallery: QuantizedCodes, device: torch.device) -> Callable[[np.nd
 
 
 def _real(gallery: RealCodes, device: torch.device) -> Callable[[np.ndarray], Tensor]:
-    prepared = _prepared(torch.from_numpy(gallery.vectors).to(device), gallery.similarity)
+    of_queries, of_items = scales(gallery)
+    items = _prepared(torch.from_numpy(gallery.vectors).to(device), gallery.similarity) * of_items
+    of_squares = items.square().sum(dim=1)
 
     def distances(queries: np.ndarray) -> Tensor:
-        block = _prepared(torch.from_numpy(queries).to(device), gallery.similarity)
-        products = block @ prepared.T
+        block = _prepared(torch.from_numpy(queries).to(device), gallery.similarity) * of_queries
+        squares = block.square().sum(dim=1)[:, None]
+        found, terms = -(block @ items.T), squares.sqrt() * of_squares.sqrt()
         if gallery.similarity == "l2":
-            norms = block.square().sum(dim=1)[:, None] + prepared.square().sum(dim=1)
-            return (norms - 2 * products).float()
-        return (-products).float()
+            terms = squares + of_squares
+            found = terms + 2 * found
+        return torch.where(found.abs() <= NOISE * terms, 0.0, found).float()
 
     return distances
 

@@ -9,11 +9,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from fghash.errors import InputError
 from fghash.evaluation.conventions import CONVENTIONS, OWN
 from fghash.registry import nearest
+
+_MOST = 10**15  # floats hold every whole number up to there
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,29 @@ class RetrievalProtocol:
     convention: str = "fghash"
 
     def __post_init__(self) -> None:
-        cutoffs = tuple(self.cutoffs)
+        cutoffs = tuple(self.cutoffs) if isinstance(self.cutoffs, Iterable) else (self.cutoffs,)
         for k in cutoffs:
-            if isinstance(k, bool) or int(k) != k or k < 1:
-                raise InputError(f"cutoffs: {k}, expected integers of 1 or more")
+            if not _is_whole(k) or not 1 <= k <= _MOST:
+                raise InputError(f"cutoffs: {k}, expected integers from 1 to 10^15")
         if not cutoffs or len(set(cutoffs)) < len(cutoffs):
             raise InputError(f"cutoffs: {list(cutoffs)}, expected one or more different integers")
         if self.version != 1:
             raise InputError(f"version: {self.version}, expected 1")
-        if self.radius < 0:
-            raise InputError(f"radius: {self.radius}, expected 0 or more")
+        if not _is_whole(self.radius) or not 0 <= self.radius <= _MOST:
+            raise InputError(f"radius: {self.radius}, expected an integer of 0 or more")
         known = [*OWN, *CONVENTIONS]
         if self.convention not in known:
             hint = nearest(self.convention, known)
             raise InputError(f"convention: '{self.convention}', expected one of {', '.join(known)}{hint}")
         object.__setattr__(self, "cutoffs", tuple(sorted(int(k) for k in cutoffs)))
+        object.__setattr__(self, "radius", int(self.radius))
 
     @property
     def name(self) -> str:
         """Distinct for every protocol: ``<convention>-<version>@<cutoffs>``, and the radius if not 2."""
         radius = "" if self.radius == 2 else f",r{self.radius}"
         return f"{self.convention}-{self.version}@{','.join(map(str, self.cutoffs))}{radius}"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and value % 1 == 0

@@ -6,7 +6,7 @@ a score is the expected value over all orders (or the best, or the worst of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +107,8 @@ class TieGroups:
         missing = [name for name in (*_ARRAYS, *_NUMBERS) if name not in arrays]
         if missing:
             raise InputError(f"{path}: no array '{missing[0]}', expected a file of tie groups")
+        if not _are_groups(arrays):
+            raise InputError(f"{path}: arrays that do not fit one another, expected a file of tie groups")
         fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         fields |= {name: int(arrays[name]) for name in _NUMBERS}
         return cls(**fields, distance=arrays.get("distance"))
@@ -121,6 +123,27 @@ class Blocks(NamedTuple):
 
 _ARRAYS = ("offsets", "nearer", "size", "relevant")
 _NUMBERS = ("n_gallery", "bits")
+
+
+def _are_groups(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether these whole numbers can be tie groups: of fitting lengths and within the gallery."""
+    listed = [arrays[name] for name in (*_ARRAYS, "distance") if name in arrays]
+    if any(array.ndim != 1 or array.dtype.kind not in "iu" for array in listed):
+        return False
+    if any(arrays[name].ndim != 0 or arrays[name].dtype.kind not in "iu" for name in _NUMBERS):
+        return False
+    offsets, nearer, size, relevant = listed[:4]
+    if len({len(array) for array in listed[1:]}) > 1 or len(offsets) == 0:
+        return False
+    return bool(
+        offsets[0] == 0
+        and offsets[-1] == len(size)
+        and (np.diff(offsets.astype(np.int64)) >= 0).all()
+        and (nearer >= 0).all()
+        and (relevant >= 0).all()
+        and (relevant <= size).all()
+        and (nearer.astype(np.int64) + size <= arrays["n_gallery"]).all()
+    )
 
 
 def groups_of_histograms(total: np.ndarray, relevant: np.ndarray, n_gallery: int, bits: int) -> TieGroups:

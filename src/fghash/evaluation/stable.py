@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,28 +14,45 @@ from fghash.evaluation.relevance import Relevance
 from fghash.evaluation.work import Work
 
 
-def stable_ranks(queries: Any, gallery: Any, relevance: Relevance, work: Work) -> StableRanks:
-    """The ranks of all relevant items; codes of kinds that fit."""
+def convention_scores(
+    names: Sequence[str], queries: Any, gallery: Any, relevance: Relevance, cutoffs: Sequence[int], work: Work
+) -> dict[str, dict[str, float | None]]:
+    """``map`` and ``map_at_k`` as each of these code bases computes them; None where it computes none.
+
+    Codes are of kinds that fit. Ranks are kept of a block of queries at a time, and of it all conventions.
+    """
+    ranks = _prepare(queries, gallery, relevance)
+    cuts = {"map": None, **{f"map_at_{k}": k for k in cutoffs}}
+
+    def block(start: int, stop: int) -> list[np.ndarray]:
+        ranking = ranks(start, stop)
+        return [CONVENTIONS[name].average_precision(ranking, k) for name in names for k in cuts.values()]
+
+    a_query = 24 * len(gallery) + 100 * relevance.most + relevance.bytes_a_query
+    blocks = work.map(block, work.blocks(len(queries), a_query))
+    means = iter([_mean(np.concatenate(parts)) for parts in zip(*blocks, strict=True)])
+    return {name: {score: next(means) for score in cuts} for name in names}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    counted = values[~np.isnan(values)]
+    return float(counted.mean()) if len(counted) else None
+
+
+def _prepare(queries: Any, gallery: Any, relevance: Relevance) -> Callable[[int, int], StableRanks]:
+    """The ranks of all items relevant to some queries."""
     binary = isinstance(gallery, BinaryCodes)
     distances = _binary(gallery) if binary else _real(gallery)
     rows = queries.words() if binary else queries.vectors
 
-    def block(start: int, stop: int) -> list[np.ndarray]:
+    def ranks(start: int, stop: int) -> StableRanks:
         near, runs = distances(rows[start:stop]), relevance.runs(start, stop)
-        return [_ranks(row, runs.select(i, relevance.order)) for i, row in enumerate(near)]
+        found = [_ranks(row, runs.select(i, relevance.order)) for i, row in enumerate(near)]
+        query = np.repeat(np.arange(len(found)), [len(each) for each in found])
+        place = np.concatenate([np.arange(1, len(each) + 1) for each in found])
+        return StableRanks(query, place, np.concatenate(found), len(found), len(gallery))
 
-    an_item = 24 * len(gallery) + relevance.bytes_a_query
-    ranks = [found for part in work.map(block, work.blocks(len(rows), an_item)) for found in part]
-    query = np.repeat(np.arange(len(ranks)), [len(found) for found in ranks])
-    place = np.concatenate([np.arange(1, len(found) + 1) for found in ranks])
-    return StableRanks(query, place, np.concatenate(ranks), len(ranks), len(gallery))
-
-
-def convention_scores(name: str, ranks: StableRanks, cutoffs: Sequence[int]) -> dict[str, float | None]:
-    """``map`` and ``map_at_k`` as that code base computes them; None where it computes none."""
-    convention = CONVENTIONS[name]
-    at = {f"map_at_{k}": convention.mean(ranks, k) for k in cutoffs}
-    return {"map": convention.mean(ranks, None), **at}
+    return ranks
 
 
 def _ranks(distance: np.ndarray, relevant: np.ndarray) -> np.ndarray:

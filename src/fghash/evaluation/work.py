@@ -65,7 +65,7 @@ class Work:
             if value is not None and value < 1:
                 raise InputError(f"{name}: {value}, expected 1 or more")
         kernel = _kernel(kernel, device)
-        device = _device(device or "cpu") if kernel == "torch" else "cpu"
+        device = _device("cpu" if device is None else device) if kernel == "torch" else "cpu"
         threads = 1 if kernel == "torch" else threads or default_threads()
         return cls(memory or DEFAULT_MEMORY, threads, kernel, device, progress)
 
@@ -136,8 +136,8 @@ def _device(name: str) -> str:
     import torch
 
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError):
         raise InputError(f"device: '{name}', which torch cannot use here; expected cpu or cuda") from None
     return name
 
