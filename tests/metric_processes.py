@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from fghash.errors import InputError
 from fghash.evaluation.metric import RetrievalScores
 
 
@@ -28,6 +29,14 @@ def work(folder: Path, rank: int, world: int) -> None:
         metric.update(outputs[7 + rank :: world], labels[7 + rank :: world], "gallery")
         metric.update(outputs[rank:7:world], labels[rank:7:world], "query")
         results.append(metric.compute())
+    metric.reset()
+    metric.update(outputs, labels, "gallery")
+    if rank == 0:
+        metric.update(outputs, labels, "query")
+    try:
+        metric.compute()
+    except InputError as error:
+        results.append(str(error))
     (folder / f"{world}.{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
 

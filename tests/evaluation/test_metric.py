@@ -88,6 +88,7 @@ def test_processes_give_the_scores_of_one(tmp_path: Path) -> None:
         answers = [
             json.loads((tmp_path / f"{n_processes}.{rank}.json").read_text()) for rank in range(n_processes)
         ]
-        for binary, real in answers:
+        for binary, real, lonely in answers:
+            assert lonely == "query: a process added no batch, expected at least one on each"
             assert binary == pytest.approx(expected("binary"), abs=1e-12)
             assert real == pytest.approx(expected("real"), abs=1e-6)

@@ -8,11 +8,13 @@ metric.compute()["map"]
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from fghash.codes import BinaryCodes, Codes, RealCodes
 from fghash.codes.base import require_choice
@@ -22,6 +24,7 @@ from fghash.evaluation.evaluator import evaluate
 from fghash.evaluation.protocol import RetrievalProtocol
 
 Split = Literal["query", "gallery"]
+SPLITS: tuple[Split, Split] = ("query", "gallery")
 
 
 class RetrievalScores(Metric):
@@ -49,7 +52,7 @@ class RetrievalScores(Metric):
             raise InputError(f"codes: '{codes}', expected binary or real")
         self.codes, self.similarity = codes, require_choice(similarity, SIMILARITIES, "similarity")
         self.protocol = RetrievalProtocol(cutoffs=cutoffs)
-        for split in ("query", "gallery"):
+        for split in SPLITS:
             for part in ("outputs", "labels", "index"):
                 self.add_state(f"{split}_{part}", default=[], dist_reduce_fx="cat")
 
@@ -59,7 +62,7 @@ class RetrievalScores(Metric):
         Raises:
             InputError: an unknown split, numbers that differ, or values that are not finite.
         """
-        if split not in ("query", "gallery"):
+        if split not in SPLITS:
             raise InputError(f"split: '{split}', expected query or gallery")
         if len(outputs) != len(labels):
             raise InputError(f"labels: {len(labels)} for {len(outputs)} outputs, expected one an item")
@@ -80,11 +83,23 @@ class RetrievalScores(Metric):
         """The scores by name; those without meaning are None.
 
         Raises:
-            InputError: no query or no gallery item was added.
+            InputError: no query or no gallery item was added, here or on another process.
         """
         queries, query_labels = self._gathered("query")
         gallery, gallery_labels = self._gathered("gallery")
         return evaluate(queries, gallery, query_labels, gallery_labels, self.protocol).scores
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None
+    ) -> None:
+        """Gather the states, after a look whether every process has some: without, its gather would crash."""
+        held = [len(getattr(self, f"{split}_outputs")) for split in SPLITS]
+        group = process_group or self.process_group
+        everywhere = dist_sync_fn(torch.tensor(held, device=self.device), group=group)
+        for split, least in zip(SPLITS, torch.stack(everywhere).amin(dim=0).tolist(), strict=True):
+            if not least:
+                raise InputError(f"{split}: a process added no batch, expected at least one on each")
+        super()._sync_dist(dist_sync_fn, process_group)
 
     def _gathered(self, split: Split) -> tuple[Codes, Tensor]:
         outputs, labels, index = (self._state(split, part) for part in ("outputs", "labels", "index"))
