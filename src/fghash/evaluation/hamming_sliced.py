@@ -1,4 +1,4 @@
-"""The compiled kernel for codes of one word: histograms of distances, 512 items at a time.
+"""The compiled kernel for codes of few words: histograms of distances, 512 items at a time.
 
 The gallery lies in bit planes: plane b of a tile holds bit b of its 512 items. A number of each item is a
 list of planes as well, its binary digits, and adding two such numbers is a few logical instructions a digit.
@@ -6,8 +6,8 @@ The distances of a query to a tile are one sum, and the items at distance d are 
 things make it cheaper than counting the ones of every pair:
 
 - The bits are taken in groups of 7. In how many of them an item differs from a query depends on 7 bits of
-  the query: a table holds the digits for all 128 patterns and serves all queries. 9 numbers and 1 bit are
-  left to add.
+  the query: a table holds the digits for all 128 patterns and serves all queries. Of a word of 64 bits, 9
+  numbers and 1 bit are left to add.
 - A tile holds items of one parity (of the number of ones). The parity of a distance is then known, and half
   of the distances need no mask.
 """
@@ -19,23 +19,24 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fghash.evaluation.compiled import compiled
 
 _WORDS = 8  # of 64 items: a tile
 _TILE = 64 * _WORDS
-_GROUP, _GROUPS = 7, 9  # bits of a group, and groups; bit 63 is left
+_GROUP, _GROUPS = 7, 9  # bits of a group, and groups of a code word; bit 63 is left
 _NUMBER = 3 * _WORDS  # words of a number of three digits
-_LAST = _GROUPS * 2**_GROUP * _NUMBER  # where the two patterns of bit 63 are
-_ROW = 66  # counters of a query: distances 0 to 65, of which 65 does not occur
+_LAST = _GROUPS * 2**_GROUP * _NUMBER  # where the two patterns of bit 63 are in the table of a code word
+_TABLE = _LAST + 2 * _WORDS
+MOST_WORDS = 4  # of a code: the tables of more leave the caches, and take long to compile for
 
 
 class Slices(NamedTuple):
     """A gallery in tiles, of ``parity`` (tiles,), the last of each parity filled up with ``n_fillers`` codes.
 
-    ``planes`` (tiles, 64, 8) uint64: bit j of word w of plane b of a tile is bit b of its item 64 w + j.
+    ``planes`` (tiles, bits, 8) uint64: bit j of word w of plane b of a tile is bit b of its item 64 w + j.
     """
 
     planes: np.ndarray
@@ -44,27 +45,34 @@ class Slices(NamedTuple):
 
 
 def slices(codes: np.ndarray) -> Slices:
-    """Tiles of codes (g,) uint64: the even ones filled with the code 0, then the odd ones with the code 1."""
-    parity = _parity(codes)
-    halves = [codes[parity == p] for p in (0, 1)]
-    n_fillers = [-len(half) % _TILE for half in halves]
-    filled = [np.pad(halves[p], (0, n_fillers[p]), constant_values=p) for p in (0, 1)]
+    """Tiles of codes (g, words) uint64: the even ones, filled with the code 0, then the odd ones, with 1."""
+    parity = _ones_of(codes) & 1
+    n_fillers = [-int((parity == p).sum()) % _TILE for p in (0, 1)]
+    filled = [np.concatenate([codes[parity == p], _filler(codes, p).repeat(n_fillers[p], 0)]) for p in (0, 1)]
     of_tiles = np.repeat([0, 1], [len(half) // _TILE for half in filled])
     return Slices(_planes(np.concatenate(filled)), of_tiles, n_fillers)
 
 
-def _parity(codes: np.ndarray) -> np.ndarray:
-    """Whether the number of ones is odd, as 0 or 1."""
-    return np.asarray(np.bitwise_count(codes) & 1, dtype=np.int64)
+def _ones_of(codes: np.ndarray) -> np.ndarray:
+    """Number of ones (n,) int64 of each code."""
+    return np.asarray(np.bitwise_count(codes).sum(axis=1, dtype=np.int64))
+
+
+def _filler(codes: np.ndarray, value: int) -> np.ndarray:
+    """The code 0 or 1, (1, words)."""
+    filler = np.zeros_like(codes, shape=(1, codes.shape[1]))
+    filler[0, 0] = value
+    return filler
 
 
 def count_slices(queries: np.ndarray, gallery: Slices, total: np.ndarray) -> None:
-    """Add to the histograms ``total`` (q, bits + 1) of queries (q,) uint64."""
-    counts = np.zeros((len(queries), _ROW), np.int32)
-    table = aligned(_LAST + 2 * _WORDS, np.uint64)
-    _count(queries, _parity(queries), gallery.planes, gallery.parity, table, counts)
-    for filler, n in enumerate(gallery.n_fillers):
-        counts[np.arange(len(queries)), np.bitwise_count(queries ^ np.uint64(filler))] -= n
+    """Add to the histograms ``total`` (q, bits + 1) of queries (q, words) uint64."""
+    words = tuple(np.ascontiguousarray(word) for word in queries.T)  # their number is part of the type
+    counts = np.zeros((len(queries), 64 * len(words) + 2), np.int32)  # the last distance does not occur
+    table = aligned(_TABLE * len(words), np.uint64)
+    _count(words, _ones_of(queries) & 1, gallery.planes, gallery.parity, table, counts)
+    for value, n in enumerate(gallery.n_fillers):
+        counts[np.arange(len(queries)), _ones_of(queries ^ _filler(queries, value))] -= n
     total += counts[:, : total.shape[1]]
 
 
@@ -78,14 +86,15 @@ def aligned(length: int, dtype: type) -> np.ndarray:
 
 @compiled
 def _planes(codes):
-    planes = np.empty((len(codes) // _TILE, 64, _WORDS), np.uint64)
+    planes = np.empty((len(codes) // _TILE, 64 * codes.shape[1], _WORDS), np.uint64)
     block = np.empty(64, np.uint64)
     for tile in range(len(planes)):
         for w in range(_WORDS):
             first = tile * _TILE + 64 * w
-            block[:] = codes[first : first + 64]
-            _transpose(block)
-            planes[tile, :, w] = block
+            for word in range(codes.shape[1]):
+                block[:] = codes[first : first + 64, word]
+                _transpose(block)
+                planes[tile, 64 * word : 64 * word + 64, w] = block
     return planes
 
 
@@ -108,9 +117,11 @@ def _transpose(block):
 def _count(queries, parity, planes, tile_parity, table, counts):
     cells = counts.reshape(-1)
     for tile in range(len(planes)):
-        _fill_table(table, planes[tile].reshape(-1))
-        for i in range(len(queries)):
-            _count_tile(table, queries[i], cells, i * _ROW + (parity[i] ^ tile_parity[tile]))
+        for word in range(len(queries)):
+            of_word = planes[tile, 64 * word : 64 * word + 64].reshape(-1)
+            _fill_table(table[_TABLE * word : _TABLE * word + _TABLE], of_word)
+        for i in range(len(counts)):
+            _count_tile(table, queries, i, cells, i * counts.shape[1] + (parity[i] ^ tile_parity[tile]))
 
 
 @compiled
@@ -142,21 +153,30 @@ def _add_bit(context, table, at, to, planes, plane):
 
 
 @intrinsic
-def _count_tile(context, table, query, cells, first):
-    """Count a tile's items at distance d from the query in ``cells[first + d - parity]``, d of one parity."""
+def _count_tile(context, table, queries, i, cells, first):
+    """Count a tile's items at distance d from query i in ``cells[first + d - parity]``, d of one parity.
+
+    ``queries``: a tuple of arrays, one for each word of a code.
+    """
+    bits = 64 * len(queries)
 
     def generate(context, builder, signature, arguments):
-        table, cells = (_data(context, builder, signature, arguments, i) for i in (0, 2))
-        digits = _distances(builder, table, arguments[1])
-        low, high = _masks(builder, digits[1:4]), _masks(builder, digits[4:7])
-        for i, sixteen in enumerate(high[:5]):
+        table, cells = (_data(context, builder, signature, arguments, i) for i in (0, 3))
+        words = []
+        for word in cgutils.unpack_tuple(builder, arguments[1]):
+            array = context.make_array(queries.dtype)(context, builder, word)
+            words.append(builder.load(builder.gep(array.data, [arguments[2]])))
+        digits = _distances(builder, table, words)
+        low, high = _masks(builder, digits[1:4]), _masks(builder, digits[4 : bits.bit_length()])
+        for block, sixteen in enumerate(high[: bits // 16 + 1]):
             with builder.if_then(_any(builder, sixteen)):
-                for j, two in enumerate(low if i < 4 else low[:1]):
+                for pair, two in enumerate(low if block < bits // 16 else low[:1]):
                     found = _ones(builder, builder.and_(sixteen, two))
-                    cell = builder.gep(cells, [builder.add(arguments[3], ir.Constant(_I64, 16 * i + 2 * j))])
+                    place = builder.add(arguments[4], ir.Constant(_I64, 16 * block + 2 * pair))
+                    cell = builder.gep(cells, [place])
                     builder.store(builder.add(builder.load(cell), builder.trunc(found, _I32)), cell)
 
-    return types.void(table, query, cells, first), generate
+    return types.void(table, queries, i, cells, first), generate
 
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -178,19 +198,22 @@ def _load(builder, array, start, n):
     return [builder.load(_pointer(builder, array, start, digit), align=8) for digit in range(n)]
 
 
-def _distances(builder, table, query):
-    """Digits of the distances: 9 numbers of three digits and a carry, looked up by the query's bits."""
-    numbers = []
-    for group in range(_GROUPS):
-        shifted = builder.lshr(query, ir.Constant(_I64, _GROUP * group))
-        pattern = builder.and_(shifted, ir.Constant(_I64, 2**_GROUP - 1))
-        place = builder.add(pattern, ir.Constant(_I64, group * 2**_GROUP))
-        numbers.append(_load(builder, table, builder.mul(place, ir.Constant(_I64, _NUMBER)), 3))
-    last = builder.mul(builder.lshr(query, ir.Constant(_I64, 63)), ir.Constant(_I64, _WORDS))
-    (carry,) = _load(builder, table, builder.add(last, ir.Constant(_I64, _LAST)), 1)
-    numbers[:2] = [_add(builder, numbers[0], numbers[1], carry)]
+def _distances(builder, table, words):
+    """Digits of the distances: of each word 9 numbers of three digits and a bit, looked up by its bits."""
+    numbers, bits = [], []
+    for word, query in enumerate(words):
+        for group in range(_GROUPS):
+            shifted = builder.lshr(query, ir.Constant(_I64, _GROUP * group))
+            pattern = builder.and_(shifted, ir.Constant(_I64, 2**_GROUP - 1))
+            start = builder.mul(pattern, ir.Constant(_I64, _NUMBER))
+            start = builder.add(start, ir.Constant(_I64, word * _TABLE + group * 2**_GROUP * _NUMBER))
+            numbers.append(_load(builder, table, start, 3))
+        last = builder.mul(builder.lshr(query, ir.Constant(_I64, 63)), ir.Constant(_I64, _WORDS))
+        bits += _load(builder, table, builder.add(last, ir.Constant(_I64, word * _TABLE + _LAST)), 1)
     while len(numbers) > 1:
-        numbers = [_add(builder, *numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
+        pairs = [numbers[i : i + 2] for i in range(0, len(numbers) - 1, 2)]
+        left = numbers[2 * len(pairs) :]
+        numbers = [_add(builder, x, y, bits.pop() if bits else None) for x, y in pairs] + left
     return numbers[0]
 
 
