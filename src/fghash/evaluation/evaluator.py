@@ -62,11 +62,9 @@ def evaluate(
         groups, by_query = _scored(blocks, len(queries), protocol, work)
         return Evaluation(means(by_query, groups, protocol), groups, protocol)
     groups, _ = _scored(blocks, len(queries), RetrievalProtocol(), work)
-    names = [protocol.convention]
-    scores: Scores = {
-        **convention_scores(names, queries, gallery, relevance, protocol.cutoffs, work)[names[0]]
-    }
-    return Evaluation({**scores, **counts(groups)}, groups, protocol)
+    name, cutoffs = protocol.convention, protocol.cutoffs
+    found = convention_scores([name], queries, gallery, relevance, cutoffs, work)
+    return Evaluation({**found[name], **counts(groups)}, groups, protocol)
 
 
 def _scored(
