@@ -158,4 +158,6 @@ def test_saving_refuses_wrong_counts_and_unwritable_places(tmp_path: Path) -> No
         save_codes(tmp_path / "codes.npz", np.ones((2, 2)), [1, 2])
     with pytest.raises(InputError, match="cannot write"):
         save_codes(tmp_path / "absent" / "codes.npz", ALL_KINDS[0], [1, 2])
+    with pytest.raises(InputError, match=r"path: '\.', expected the name of a file"):
+        save_codes("", ALL_KINDS[0], [1, 2])
     assert list(tmp_path.iterdir()) == []

@@ -105,7 +105,9 @@ def _own_warnings_in_a_line() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if category.__module__.startswith("fghash."):
-                print(f"fghash: {' '.join(str(message).split())}", file=sys.stderr)
+                from fghash.cli.layers import notice
+
+                notice(" ".join(str(message).split()))
             else:
                 others(message, category, *place, **more)
 

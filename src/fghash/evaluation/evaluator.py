@@ -61,7 +61,7 @@ def evaluate(
     if protocol.convention in OWN:
         groups, by_query = _scored(blocks, len(queries), protocol, work)
         return Evaluation(means(by_query, groups, protocol), groups, protocol)
-    groups, _ = _scored(blocks, len(queries), RetrievalProtocol(), work)
+    groups = _counted(blocks, len(queries), work)
     name, cutoffs = protocol.convention, protocol.cutoffs
     found = convention_scores([name], queries, gallery, relevance, cutoffs, work)
     return Evaluation({**found[name], **counts(groups)}, groups, protocol)
@@ -78,6 +78,11 @@ def _scored(
 
     groups, scores = zip(*work.map(task, work.blocks(n_queries, blocks.bytes_a_query)), strict=True)
     return join_groups(groups), {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}
+
+
+def _counted(blocks: Blocks, n_queries: int, work: Work) -> TieGroups:
+    """Count alone, where the scores are another's or come later."""
+    return join_groups(work.map(blocks.groups, work.blocks(n_queries, blocks.bytes_a_query)))
 
 
 def convention_table(
@@ -99,7 +104,7 @@ def convention_table(
     protocol = RetrievalProtocol(cutoffs=cutoffs)
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))
     work = Work.of(memory, threads, progress=progress)
-    groups, _ = _scored(_blocks(queries, gallery, relevance, work), len(queries), protocol, work)
+    groups = _counted(_blocks(queries, gallery, relevance, work), len(queries), work)
     others = convention_scores(list(CONVENTIONS), queries, gallery, relevance, protocol.cutoffs, work)
     rows: list[dict[str, Any]] = []
     for name, divisor in OWN.items():

@@ -69,14 +69,14 @@ def count_slices(queries: np.ndarray, gallery: Slices, total: np.ndarray) -> Non
     """Add to the histograms ``total`` (q, bits + 1) of queries (q, words) uint64."""
     words = tuple(np.ascontiguousarray(word) for word in queries.T)  # their number is part of the type
     counts = np.zeros((len(queries), 64 * len(words) + 2), np.int32)  # the last distance does not occur
-    table = aligned(_TABLE * len(words), np.uint64)
+    table = _aligned(_TABLE * len(words), np.uint64)
     _count(words, _ones_of(queries) & 1, gallery.planes, gallery.parity, table, counts)
     for value, n in enumerate(gallery.n_fillers):
         counts[np.arange(len(queries)), _ones_of(queries ^ _filler(queries, value))] -= n
     total += counts[:, : total.shape[1]]
 
 
-def aligned(length: int, dtype: type) -> np.ndarray:
+def _aligned(length: int, dtype: type) -> np.ndarray:
     """Zeros that begin at a cache line, which spares vector instructions from straddling two."""
     size = length * np.dtype(dtype).itemsize
     memory = np.zeros(size + 64, np.uint8)

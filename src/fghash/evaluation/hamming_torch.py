@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
+from fghash.layers.precision import full_precision
 
 Counter = Callable[[np.ndarray, Runs, np.ndarray, np.ndarray], None]
 
@@ -25,7 +26,7 @@ def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
         counts = torch.zeros(len(queries) * 2 * (bits + 1), dtype=torch.int64, device=device)
         for start in range(0, len(packed), block):
             part = _signs(packed[start : start + block], bits)
-            with torch.autocast(device.type, enabled=False):
+            with full_precision(signs):
                 distance = ((bits - signs @ part.T) / 2).long()
             inside = _inside(runs, start, len(part), len(queries), device)
             counts += torch.bincount(_cell(distance, inside, bits).flatten(), minlength=len(counts))

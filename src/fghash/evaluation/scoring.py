@@ -24,7 +24,7 @@ def scores_from_groups(groups: TieGroups, protocol: RetrievalProtocol) -> Scores
 
 def means(by_query: dict[str, np.ndarray], groups: TieGroups, protocol: RetrievalProtocol) -> Scores:
     """Means over the queries that have a relevant item, and what they are about."""
-    scores: Scores = {name: _mean(values) for name, values in by_query.items()}
+    scores: Scores = {name: mean(values) for name, values in by_query.items()}
     if groups.distance is None:
         scores[f"precision_hamming_radius_{protocol.radius}"] = None
     return {**scores, **counts(groups)}
@@ -66,6 +66,7 @@ def counts(groups: TieGroups) -> dict[str, int]:
     }
 
 
-def _mean(values: np.ndarray) -> float | None:
+def mean(values: np.ndarray) -> float | None:
+    """Over the queries that count, those that are not NaN; None without any."""
     counted = values[~np.isnan(values)]
     return float(np.clip(counted.mean(), 0.0, 1.0)) if len(counted) else None

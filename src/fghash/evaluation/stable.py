@@ -11,6 +11,7 @@ from fghash.codes import BinaryCodes
 from fghash.evaluation.conventions import CONVENTIONS, StableRanks
 from fghash.evaluation.distances import Distances, distinct_rows, prepare_distances
 from fghash.evaluation.relevance import Relevance
+from fghash.evaluation.scoring import mean
 from fghash.evaluation.work import Work
 
 
@@ -30,13 +31,8 @@ def convention_scores(
 
     a_query = 24 * len(gallery) + 100 * relevance.most + relevance.bytes_a_query
     blocks = work.map(block, work.blocks(len(queries), a_query))
-    means = iter([_mean(np.concatenate(parts)) for parts in zip(*blocks, strict=True)])
+    means = iter([mean(np.concatenate(parts)) for parts in zip(*blocks, strict=True)])
     return {name: {score: next(means) for score in cuts} for name in names}
-
-
-def _mean(values: np.ndarray) -> float | None:
-    counted = values[~np.isnan(values)]
-    return float(counted.mean()) if len(counted) else None
 
 
 def _prepare(queries: Any, gallery: Any, relevance: Relevance) -> Callable[[int, int], StableRanks]:
