@@ -34,9 +34,7 @@ def encode(
     Raises:
         RuntimeError: an item is missing or was encoded twice.
     """
-    predictions: Any = trainer.predict(
-        method, dataloaders=[data.query_dataloader(), data.gallery_dataloader()]
-    )
+    predictions: Any = trainer.predict(method, datamodule=data)  # its hook finishes each batch on the device
     queries, gallery = (assemble(everyones(parts)) for parts in predictions)
     return queries, gallery
 

@@ -138,6 +138,10 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         """What is searched for."""
         return self._in_order(self.query_items)
 
+    def predict_dataloader(self) -> list[BatchLoader]:
+        """The test protocol: queries, then gallery."""
+        return [self.query_dataloader(), self.gallery_dataloader()]
+
     def train_eval_dataloader(self) -> BatchLoader:
         """The items trained on, in order and not augmented."""
         return self._in_order(self.train_items)
