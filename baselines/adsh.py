@@ -14,12 +14,12 @@ from torch import Tensor
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.heads import PooledLinear, start_small
 from fghash.layers.precision import at_least_float32
 from fghash.methods.alternating import AlternatingMethod
 from fghash.methods.base import check_bits
+from fghash.settings.config import OptimConfig
 
 
 class ADSH(AlternatingMethod):

@@ -13,11 +13,11 @@ from torch import Tensor
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import OptimConfig
 from fghash.layers.heads import PooledLinear
 from fghash.layers.precision import at_least_float32
 from fghash.layers.triplet import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod, check_bits
+from fghash.settings.config import OptimConfig
 
 
 class Triplet(HashingMethod):

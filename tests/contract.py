@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from fghash.backbone import Backbone
-from fghash.config import BackboneConfig, OptimConfig
-from fghash.data import DATASETS
-from fghash.methods import METHODS
+from fghash.registry import DATASETS, METHODS
+from fghash.settings.config import BackboneConfig, OptimConfig
 
 BITS = 16
 

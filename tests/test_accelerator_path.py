@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from contract import tiny_method
-from fghash.data import DATASETS
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
-from fghash.methods import METHODS
+from fghash.registry import DATASETS, METHODS
 from fghash.training.trainer import Devices, build_trainer
 
 CASES = [(None, 0.0), ("ram", 0.0), (None, 0.3), ("ram", 0.3)]

@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from fghash.backbone import Backbone
-from fghash.config import BackboneConfig
 from fghash.errors import InputError
+from fghash.settings.config import BackboneConfig
 
 NETWORKS = ["test_resnet", "mobilenetv2_050", "convnext_atto", "test_efficientnet"]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fghash.cli import main
-from fghash.methods import METHODS
+from fghash.registry import METHODS
 from fghash.training.checkpoints import read_checkpoint
 
 SMALL = [

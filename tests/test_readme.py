@@ -29,7 +29,7 @@ def test_the_method_of_the_recipe_trains_and_encodes() -> None:
 
     from fghash.backbone import Backbone
     from fghash.batch import Batch
-    from fghash.config import BackboneConfig, OptimConfig
+    from fghash.settings.config import BackboneConfig, OptimConfig
 
     (example,) = [block for block in blocks("python") if "class Plain" in block]
     names: dict[str, Any] = {"__name__": "plain"}
@@ -45,8 +45,7 @@ def test_the_method_of_the_recipe_trains_and_encodes() -> None:
 
 def test_every_command_names_known_things() -> None:
     from fghash.cli.entry import COMMANDS
-    from fghash.data import DATASETS
-    from fghash.methods import METHODS
+    from fghash.registry import DATASETS, METHODS
 
     lines = [line.partition("#")[0] for block in blocks("bash") for line in block.splitlines()]
     words = [shlex.split(line) for line in lines if line.startswith("fghash ")]
@@ -59,7 +58,7 @@ def test_every_command_names_known_things() -> None:
 
 
 def test_the_table_of_methods_is_that_of_the_registry() -> None:
-    from fghash.methods import METHODS
+    from fghash.registry import METHODS
 
     section = README.partition("## How certain")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
@@ -70,7 +69,7 @@ def test_the_table_of_methods_is_that_of_the_registry() -> None:
     "grid", sorted((ROOT / "experiments" / "tables").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_every_grid_gives_commands(grid: Path) -> None:
-    from fghash.methods import METHODS
+    from fghash.registry import METHODS
 
     script = ROOT / "experiments" / "tables" / "run.py"
     command = [sys.executable, str(script), str(grid), "--runs", "R", "--dry", "--", "--gpus", "0"]

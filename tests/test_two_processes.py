@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fghash.methods import METHODS
+from fghash.registry import METHODS
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 

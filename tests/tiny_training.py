@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch
-from fghash.config import BackboneConfig, OptimConfig
 from fghash.data.sampling import EvaluationSampler, FromSampler, Shuffled, TrainSampler
+from fghash.settings.config import BackboneConfig, OptimConfig
 
 
 class Pictures(Dataset):

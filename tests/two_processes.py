@@ -17,7 +17,7 @@ import torch
 from contract import tiny_data, tiny_method
 from fghash.encoding import encode
 from fghash.evaluation import evaluate
-from fghash.methods import METHODS
+from fghash.registry import METHODS
 from fghash.training.callbacks import Reseed
 from fghash.training.trainer import Devices, build_trainer
 

@@ -27,10 +27,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from fghash.data.cub200 import Cub200
 from fghash.data.datamodule import RetrievalDataModule
-from fghash.data.folder import Folder
-from fghash.data.transforms import MEAN, STD
+from fghash.data.images.transforms import MEAN, STD
+from fghash.data.sets.cub200 import Cub200
+from fghash.data.sets.folder import Folder
 
 BATCH, SIZE = 64, 224
 DataSet = Callable[..., RetrievalDataModule]

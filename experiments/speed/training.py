@@ -30,10 +30,10 @@ from fghash.batch import Batch
 from fghash.cli.flags import read_flags
 from fghash.cli.layers import flag_layer
 from fghash.cli.resolve import choose, resolve
-from fghash.config import RunConfig
 from fghash.data.datamodule import finish
 from fghash.methods.optim import build_optimizer
 from fghash.pipeline import Run, prepare, train
+from fghash.settings.config import RunConfig
 from fghash.training.tracking import build_loggers
 from fghash.training.trainer import build_trainer, choose_devices
 

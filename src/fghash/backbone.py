@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fghash.config import BackboneConfig
 from fghash.errors import InputError
 from fghash.registry import nearest
+from fghash.settings.config import BackboneConfig
 
 STRIDES = (4, 8, 16, 32)
 

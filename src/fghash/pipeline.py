@@ -20,27 +20,17 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fghash.backbone import Backbone
 from fghash.codes import Codes
-from fghash.config import RunConfig, document, scientific
-from fghash.data import DATASETS
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
-from fghash.methods import METHODS
 from fghash.methods.base import HashingMethod
-from fghash.registry import look_up
-from fghash.results import (
-    Record,
-    RunFolder,
-    environment,
-    group_id,
-    leaderboard,
-    print_table,
-    require_writable,
-    run_id,
-    write_leaderboard,
-)
-from fghash.results.rescore import rescore
+from fghash.registry import DATASETS, METHODS, look_up
+from fghash.report import leaderboard, print_table, write_leaderboard
+from fghash.settings.config import RunConfig, document, scientific
+from fghash.settings.identity import group_id, run_id
+from fghash.store import Record, RunFolder, environment, require_writable
+from fghash.store.rescore import rescore
 from fghash.training.callbacks import BEST, LAST
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.tracking import build_loggers, log_config, log_scores

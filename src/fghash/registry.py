@@ -1,12 +1,19 @@
-"""What can be chosen by name: literals that name a class, imported only once chosen."""
+"""What can be chosen by name: literals that name a class, imported only once chosen.
+
+:data:`METHODS` and :data:`DATASETS` hold what the packages ``fghash.methods`` and ``fghash.data`` list as
+``BUILT_IN``, and what other installed packages register under the entry-point group of the same name.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
 
 from fghash.errors import InputError
 
@@ -42,6 +49,61 @@ class DatasetInfo(Entry):
 
 
 E = TypeVar("E", bound=Entry)
+
+
+class PluginWarning(UserWarning):
+    """A plug-in is broken or clashes with another; the rest works without it."""
+
+
+class Registry(Mapping[str, E], Generic[E]):
+    """The entries that ``package`` lists as ``BUILT_IN``, and those of other installed packages.
+
+    A plug-in that cannot be loaded, is not an entry of ``kind``, or has the name of another entry is left out
+    with a :class:`PluginWarning`; built-in entries are never replaced.
+    """
+
+    def __init__(self, package: str, kind: type[E]) -> None:
+        self.package, self.kind = package, kind
+
+    def __getitem__(self, name: str) -> E:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @cached_property
+    def _entries(self) -> dict[str, E]:
+        entries: dict[str, E] = dict(importlib.import_module(self.package).BUILT_IN)
+        for point in sorted(entry_points(group=self.package), key=lambda point: (point.name, point.value)):
+            try:
+                entries[point.name] = self._plugin(point, entries)
+            except Exception as error:  # whatever the code of another package raises
+                reason = " ".join(str(error).split()) or type(error).__name__
+                warnings.warn(
+                    f"plug-in {self.package}: left out '{point.name}' of {_owner(point)}: {reason}",
+                    PluginWarning,
+                    stacklevel=2,
+                )
+        return entries
+
+    def _plugin(self, point: EntryPoint, known: Mapping[str, E]) -> E:
+        if point.name in known:
+            raise ValueError("the name is taken")
+        entry = point.load()
+        if not isinstance(entry, self.kind):
+            raise TypeError(f"'{point.value}' is not a {self.kind.__name__}")
+        return entry
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+METHODS: Registry[MethodInfo] = Registry("fghash.methods", MethodInfo)
+DATASETS: Registry[DatasetInfo] = Registry("fghash.data", DatasetInfo)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,9 +11,9 @@ import pytest
 
 from fghash.cli import main
 from fghash.codes import BinaryCodes
-from fghash.config import RunConfig
 from fghash.evaluation import evaluate
-from fghash.results import Record, RunFolder
+from fghash.settings.config import RunConfig
+from fghash.store import Record, RunFolder
 
 
 class Pipeline(ModuleType):

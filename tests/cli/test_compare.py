@@ -8,7 +8,7 @@ import pytest
 
 from fghash.cli import main
 from fghash.evaluation import RetrievalProtocol, compare
-from fghash.results import RunFolder
+from fghash.store import RunFolder
 
 QUICK = ["--samples", "100"]
 Stored = Callable[..., str]

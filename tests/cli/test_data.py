@@ -19,9 +19,9 @@ from PIL import Image
 from data.miniatures import aircraft, lists
 from data.server import CONTENT, serving
 from fghash.cli import main
-from fghash.data import DATASETS
-from fghash.data.csv import read_csv
-from fghash.data.sources import SOURCES, Archive, Preparation
+from fghash.data.prepare.origins import SOURCES, Archive, Preparation
+from fghash.data.sets.csv import read_csv
+from fghash.registry import DATASETS
 
 
 def test_the_list_says_of_each_how_it_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +284,6 @@ def test_an_interrupted_download_says_that_it_resumes(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fghash.data.download.prepare", interrupt)
+    monkeypatch.setattr("fghash.data.prepare.download.prepare", interrupt)
     assert main(["data", "prepare", "cub200", "--root", "x"]) == 130
     assert capsys.readouterr().err == "\nfghash: interrupted; the same command resumes the download\n"

@@ -10,7 +10,7 @@ import pytest
 
 from fghash.cli import main
 from fghash.evaluation import CONVENTIONS, OWN
-from fghash.results import RunFolder
+from fghash.store import RunFolder
 
 FILES = "--gallery g.npz --queries q.npz"
 QUICK = ["--kernel", "numpy"]

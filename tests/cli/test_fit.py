@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from fghash.cli import main
-from fghash.config import RunConfig
-from fghash.methods import METHODS
 from fghash.presets import preset_names, read_preset
+from fghash.registry import METHODS
+from fghash.settings.config import RunConfig
 
 Fit = Callable[..., RunConfig]
 

@@ -6,8 +6,8 @@ from importlib import resources
 import pytest
 
 from fghash.errors import InputError
-from fghash.methods import METHODS
 from fghash.presets import preset_names, read_preset
+from fghash.registry import METHODS
 
 SECTIONS = {"method", "optim", "batch_size", "trainer", "data"}
 OURS = sorted(name for name, info in METHODS.items() if info.target.startswith("fghash.methods."))

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from fghash.cli import main
-from fghash.data import DATASETS
-from fghash.methods import METHODS
+from fghash.registry import DATASETS, METHODS
 
 
 def test_list_tells_paper_year_and_certainty(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,14 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 
 from fghash.batch import Batch
-from fghash.data import DATASETS, sampling
+from fghash.data import sampling
 from fghash.data.datamodule import finish
-from fghash.data.folder import Folder
-from fghash.data.resample import scaled, scaled_shape
-from fghash.data.synthetic import Synthetic
-from fghash.data.transforms import STD, EvaluationTransform, cut_batch, normalise, stored_size
+from fghash.data.images.resample import scaled, scaled_shape
+from fghash.data.images.transforms import STD, EvaluationTransform, cut_batch, normalise, stored_size
+from fghash.data.sets.folder import Folder
+from fghash.data.sets.synthetic import Synthetic
 from fghash.errors import InputError
+from fghash.registry import DATASETS
 
 
 def folder(tree: Path, **settings) -> Folder:

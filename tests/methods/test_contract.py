@@ -7,7 +7,7 @@ import torch
 from contract import tiny_data, tiny_method
 from fghash.batch import Batch
 from fghash.errors import InputError
-from fghash.methods import METHODS
+from fghash.registry import METHODS
 
 LENGTHS = (12, 16, 32, 48)
 CASES = [(name, bits) for name in sorted(METHODS) for bits in LENGTHS]

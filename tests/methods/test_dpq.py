@@ -12,13 +12,13 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fghash.batch import Batch
-from fghash.config import OptimConfig
 from fghash.errors import InputError
 from fghash.layers.quantizers import cosine, nearness
 from fghash.methods.dpq import DPQ
 from fghash.methods.dpq.label_vectors import class_words, random_vectors, read_vectors, vector_width
 from fghash.methods.dpq.loss import class_loss, margin_loss, quantization_losses, quantize
 from fghash.presets import read_preset
+from fghash.settings.config import OptimConfig
 from fghash.training.callbacks import Reseed
 from tiny_training import TinyData, tiny_method, train
 

@@ -9,7 +9,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch
-from fghash.config import BackboneConfig, OptimConfig
 from fghash.errors import InputError
 from fghash.methods.exchnet import (
     ExchNet,
@@ -18,6 +17,7 @@ from fghash.methods.exchnet import (
     exchange_parts,
     spatial_distributions,
 )
+from fghash.settings.config import BackboneConfig, OptimConfig
 from tiny_training import TinyData, tiny_method, train
 
 

@@ -7,10 +7,10 @@ import torch
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch
-from fghash.config import BackboneConfig, OptimConfig
 from fghash.errors import InputError
 from fghash.layers.triplet import default_margin, triplet_loss
 from fghash.methods.fph import FPH, ConsensusFusion, split_bits
+from fghash.settings.config import BackboneConfig, OptimConfig
 from tiny_training import tiny_method
 
 

@@ -8,8 +8,8 @@ import torch
 
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import BackboneConfig, OptimConfig
 from fghash.methods.hashnet import HashNet, beta_at, pairwise_loss
+from fghash.settings.config import BackboneConfig, OptimConfig
 
 
 def loop_loss(g, similar, alpha, pairs, class_num):

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from fghash.config import TrackingConfig
+from fghash.settings.config import TrackingConfig
 from fghash.training.tracking import build_loggers, log_config, log_scores
 
 ROWS = [

@@ -12,7 +12,7 @@ from fghash.cli.stored import Kind, finished, groups_of, in_words
 from fghash.errors import InputError
 
 if TYPE_CHECKING:
-    from fghash.results import Record
+    from fghash.store import Record
 
     Run = dict[Kind, Record]
 

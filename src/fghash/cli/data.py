@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from fghash.cli.flags import read_flags
 from fghash.cli.layers import Layer, flag_layer, notice
 from fghash.cli.options import Options
-from fghash.data import DATASETS
-from fghash.data.sources import SOURCES
+from fghash.data.prepare.origins import SOURCES
 from fghash.errors import InputError
-from fghash.registry import look_up, nearest
+from fghash.registry import DATASETS, look_up, nearest
 
 if TYPE_CHECKING:
-    from fghash.data.check import Report
+    from fghash.data.prepare.check import Report
 
 HELP = """\
 Where the data sets come from, fetching them, and looking at every file before a long training does.
@@ -85,7 +84,7 @@ def _prepare(argv: Sequence[str]) -> int:
         raise InputError(
             f"data prepare: nothing is fetched for '{given.name}' (known: {', '.join(sorted(SOURCES))})"
         )
-    from fghash.data.download import prepare
+    from fghash.data.prepare.download import prepare
 
     root = prepare(given.name, given.root)
     print(f"prepared {given.name} in {root}; use --data {given.name} --data.root {root}")
@@ -145,7 +144,7 @@ def _require_folder_of(file: Path | None) -> None:
 
 def _checked(name: str, layer: Layer) -> Report:
     from fghash.cli.parser import SettingsParser, data_section  # torch comes with the class
-    from fghash.data.check import check
+    from fghash.data.prepare.check import check
 
     settings = SettingsParser([data_section(name)]).parse([layer])["data"]
     return check(DATASETS[name].load()(**settings).read())

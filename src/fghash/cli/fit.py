@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from fghash.cli.flags import read_flags
 from fghash.cli.layers import chosen, flag_layer, notice, read_config
 from fghash.cli.resolve import DATA, Request, check_files, choose, resolve
-from fghash.config import BackboneConfig, RunConfig, document
-from fghash.data import DATASETS
-from fghash.methods import METHODS
-from fghash.registry import look_up
+from fghash.registry import DATASETS, METHODS, look_up
+from fghash.settings.config import BackboneConfig, RunConfig, document
 
 HELP = f"""\
 Train a method, then encode, evaluate, store and rewrite RUNS/leaderboard.csv. The same command resumes an
@@ -73,7 +71,7 @@ def _fit(request: Request) -> int:
 
 
 def _check_writable(request: Request) -> None:
-    from fghash.results import require_writable
+    from fghash.store import require_writable
 
     require_writable(request.single.get("runs", RunConfig.runs))
 

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from fghash.cli.flags import NAMED, SECTIONS, SINGLE
-from fghash.config import TRACKERS
 from fghash.errors import InputError
 from fghash.registry import nearest
+from fghash.settings.config import TRACKERS
 
 # The Trainer's arguments that fghash sets itself, and what to use in their place.
 OWNED = {

@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
         help="put what the papers report beside ours (same data and bits) and mark what differs",
     )  # fmt: skip
     given = options.read(argv)
-    from fghash.results import print_table, require_known_suffix, write_leaderboard
+    from fghash.report import print_table, require_known_suffix, write_leaderboard
 
     for out in given.out:
         require_known_suffix(out)

@@ -6,10 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from fghash.cli.options import Options
-from fghash.data import DATASETS
 from fghash.errors import InputError
-from fghash.methods import METHODS
-from fghash.registry import Entry, nearest
+from fghash.registry import DATASETS, METHODS, Entry, nearest
 
 _KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "datasets": DATASETS}
 

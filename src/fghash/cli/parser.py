@@ -11,11 +11,9 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from fghash.cli.layers import OWNED, Layer, merge
-from fghash.config import BackboneConfig, OptimConfig, TrackingConfig
-from fghash.data import DATASETS
 from fghash.errors import InputError
-from fghash.methods import METHODS
-from fghash.registry import nearest
+from fghash.registry import DATASETS, METHODS, nearest
+from fghash.settings.config import BackboneConfig, OptimConfig, TrackingConfig
 
 _LISTED = 25  # more known names than this would hide the message
 

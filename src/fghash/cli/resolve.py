@@ -10,7 +10,10 @@ from typing import Any
 
 from fghash.cli.layers import Layer, chosen, merge, preset_layer, settle
 from fghash.cli.numbers import whole, yes_or_no
-from fghash.config import (
+from fghash.errors import InputError
+from fghash.presets import DEFAULT, read_preset
+from fghash.registry import DATASETS, METHODS, look_up
+from fghash.settings.config import (
     BackboneConfig,
     Choice,
     OptimConfig,
@@ -19,11 +22,6 @@ from fghash.config import (
     plain,
     scientific,
 )
-from fghash.data import DATASETS
-from fghash.errors import InputError
-from fghash.methods import METHODS
-from fghash.presets import DEFAULT, read_preset
-from fghash.registry import look_up
 
 DATA = "synthetic"
 _OWN = Layer("fghash", {"trainer": {"max_epochs": 30}})  # under every preset; Lightning's default is 1000

@@ -54,7 +54,7 @@ def _of_files(given: argparse.Namespace, protocol: RetrievalProtocol) -> Scored:
 
 
 def _rescored(given: argparse.Namespace, protocol: RetrievalProtocol) -> Iterator[Scored]:
-    from fghash.results.rescore import rescore
+    from fghash.store.rescore import rescore
 
     for record in rescore(given.run, protocol, **_work(given), **_kernel(given)):
         about = {"bits": record.bits, "gallery_codes": record.gallery_codes, "protocol": record.protocol}
@@ -77,7 +77,7 @@ def _kept(result: Evaluation) -> TieGroups:
 
 def _stored_codes(path: Path) -> Iterator[tuple[dict[str, Any], Items]]:
     """For each kind of codes in a run's folder, what it is and the codes with their labels."""
-    from fghash.results import RunFolder
+    from fghash.store import RunFolder
 
     folder = RunFolder(path)
     for bits, kind in finished(path):

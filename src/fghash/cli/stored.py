@@ -9,7 +9,7 @@ from fghash.errors import InputError
 
 if TYPE_CHECKING:
     from fghash.evaluation import TieGroups
-    from fghash.results import Record
+    from fghash.store import Record
 
 Kind = tuple[int, str]  # bits, gallery codes
 
@@ -20,7 +20,7 @@ def finished(path: Path) -> dict[Kind, Record]:
     Raises:
         InputError: ``path`` is not the folder of a finished run.
     """
-    from fghash.results import RunFolder
+    from fghash.store import RunFolder
 
     records = {(record.bits, record.gallery_codes): record for record in RunFolder(path).records()}
     if not records:
@@ -36,7 +36,7 @@ def groups_of(path: Path, kind: Kind) -> TieGroups:
     Raises:
         InputError: it keeps none, or the file is damaged.
     """
-    from fghash.results import RunFolder
+    from fghash.store import RunFolder
 
     groups = RunFolder(path).read_groups(*kind)
     if groups is None:

@@ -15,11 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
-from fghash.data.cached import cached
-from fghash.data.device import Uncut, cut_on_device, uncut
+from fghash.data.images.cached import cached
+from fghash.data.images.device import Uncut, cut_on_device, uncut
+from fghash.data.images.recycler import Recycler
+from fghash.data.images.resample import compile_now
+from fghash.data.images.transforms import (
+    EvaluationTransform,
+    TrainTransform,
+    Transform,
+    cut_batch,
+    normalise,
+    stored_size,
+)
 from fghash.data.items import Items, Splits, check_fraction, hold_out
-from fghash.data.recycler import Recycler
-from fghash.data.resample import compile_now
 from fghash.data.sampling import (
     ClassBalanced,
     EvaluationSampler,
@@ -29,14 +37,6 @@ from fghash.data.sampling import (
     Shuffled,
     TrainSampler,
     process,
-)
-from fghash.data.transforms import (
-    EvaluationTransform,
-    TrainTransform,
-    Transform,
-    cut_batch,
-    normalise,
-    stored_size,
 )
 from fghash.errors import InputError
 

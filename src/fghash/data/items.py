@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fghash.data.draws import permutation
-from fghash.data.images import read_image
-from fghash.data.resample import scaled, scaled_shape
+from fghash.data.images.reading import read_image
+from fghash.data.images.resample import scaled, scaled_shape
 from fghash.errors import InputError
 
 

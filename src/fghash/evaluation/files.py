@@ -1,4 +1,4 @@
-"""Scores of codes that lie in files, made by any code base (see :mod:`fghash.codes.files` for the format).
+"""Scores of codes that lie in files, made by any code base (see :mod:`fghash.codes.archives` for the format).
 
 ``evaluate_files(gallery, queries, protocol)`` is the body of ``fghash evaluate``; it never imports torch.
 """

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fghash.codes.files import load_arrays, save_arrays
+from fghash.codes.archives import load_arrays, save_arrays
 from fghash.errors import InputError
 
 

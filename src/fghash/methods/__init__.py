@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from fghash.registry import MethodInfo
 
-_BUILT_IN = {
+BUILT_IN: dict[str, MethodInfo] = {
     "exchnet": MethodInfo(
         target="fghash.methods.exchnet:ExchNet",
         summary="attended parts exchanged across images, codes of the training items optimised in turns",
@@ -46,11 +44,3 @@ _BUILT_IN = {
         notes="reconstruction from the abstract and the authors' other quantizers",
     ),
 }
-
-
-def _plugins() -> dict[str, MethodInfo]:
-    """Methods of other installed packages: entry points of ``fghash.methods`` that name a MethodInfo."""
-    return {point.name: point.load() for point in entry_points(group="fghash.methods")}
-
-
-METHODS: dict[str, MethodInfo] = {**_plugins(), **_BUILT_IN}

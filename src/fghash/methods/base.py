@@ -17,9 +17,9 @@ from torch.utils.data import Sampler
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import Codes, RealCodes
-from fghash.config import OptimConfig
 from fghash.errors import InputError
 from fghash.methods.optim import build_optimizer, rate_factor
+from fghash.settings.config import OptimConfig
 
 
 class Encoded:

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import OptimConfig
 from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
@@ -35,6 +34,7 @@ from fghash.layers.settings import require
 from fghash.methods.alternating import AlternatingMethod
 from fghash.methods.base import check_bits
 from fghash.methods.optim import build_optimizer
+from fghash.settings.config import OptimConfig
 
 Attention = Literal["funnel", "stage"]
 _EPSILON = 1e-12  # inside the roots: the plain form has NaN gradients on one-hot distributions

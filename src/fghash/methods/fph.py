@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import OptimConfig
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
 from fghash.layers.settings import require
 from fghash.layers.triplet import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod, check_bits
+from fghash.settings.config import OptimConfig
 
 Fusion = Literal["gate", "mean", "concat", "max", "product"]
 _LATERAL = 256  # channels of the top-down path, as in Feature Pyramid Networks

@@ -19,10 +19,10 @@ from torch.nn import functional
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.config import OptimConfig
 from fghash.layers.precision import at_least_float32
 from fghash.layers.similarity import shared_label
 from fghash.methods.base import HashingMethod, check_bits
+from fghash.settings.config import OptimConfig
 
 Continuation = Literal["code", "progress", "stages", "none"]
 OFFICIAL_STEPS = 10_000  # iterations of the official training, over which its beta grows from 1 to 7.1

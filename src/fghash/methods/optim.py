@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fghash.config import OptimConfig
+from fghash.settings.config import OptimConfig
 
 
 def build_optimizer(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from fghash.config import TrackingConfig
+from fghash.settings.config import TrackingConfig
 
 
 def build_loggers(tracking: TrackingConfig, folder: Path, name: str, run_id: str) -> list[Logger]:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from fghash.codes.files import load_arrays
+from fghash.codes.archives import load_arrays
 from fghash.errors import InputError
 
 _ARGUMENT = "method.label_vectors"

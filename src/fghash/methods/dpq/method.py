@@ -14,7 +14,6 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
-from fghash.config import OptimConfig
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import (
@@ -38,6 +37,7 @@ from fghash.methods.dpq.loss import (
     quantize,
 )
 from fghash.methods.optim import build_optimizer
+from fghash.settings.config import OptimConfig
 
 FeatureNorm = Literal["none", "bn"]
 

@@ -13,7 +13,6 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
-from fghash.config import OptimConfig
 from fghash.layers.precision import full_precision
 from fghash.layers.quantizers import Latest, WordUsage, codebooks_for, k_means
 from fghash.layers.settings import require
@@ -23,6 +22,7 @@ from fghash.methods.optim import build_optimizer
 from fghash.methods.phpq.head import ClassHead, LevelNorm, Pool, Projection, PyramidHybridPooling
 from fghash.methods.phpq.loss import Detach, asymmetric_triplet, class_loss, commitment, entropy
 from fghash.methods.phpq.quantizer import ProductQuantizer, Quantized
+from fghash.settings.config import OptimConfig
 
 
 class PHPQ(HashingMethod):

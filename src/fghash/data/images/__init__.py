@@ -1,0 +1,1 @@
+"""Pixels: reading, resampling, crops, caches, and the way to a device."""

@@ -1,0 +1,1 @@
+"""Before training: download, unpack and check."""

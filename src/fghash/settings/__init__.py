@@ -1,0 +1,1 @@
+"""Settings: dataclasses, sources (preset, file, flag) and the identity of a run."""

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fghash.errors import InputError
+from fghash.store import Record, RunFolder, SkippedRecord, environment, require_writable, run_folders
+from fghash.store.lock import locked
+from fghash.store.provenance import source_commit
+from fghash.store.writing import replacing, write_text
+from store_fixtures import make_record
+
+PROTOCOL = "fghash-1@1,10,100"
+
+
+def folder_of(runs: Path, record: Record) -> RunFolder:
+    return RunFolder.at(runs, record.data, record.method, record.bits, record.run)
+
+
+def test_the_folder_of_a_run_is_data_method_bits_and_id(tmp_path: Path) -> None:
+    assert (
+        RunFolder.at(tmp_path, "cub200", "dpq", 32, "abc").path == tmp_path / "cub200" / "dpq" / "32" / "abc"
+    )
+
+
+def test_a_record_shows_only_once_its_protocol_is_finished(tmp_path: Path) -> None:
+    record = make_record()
+    folder = folder_of(tmp_path, record)
+    folder.write_record(record)
+    assert folder.records() == []
+    assert not folder.is_finished(PROTOCOL)
+    assert list(run_folders(tmp_path)) == []
+    folder.finish(PROTOCOL)
+    assert folder.records() == [record]
+    assert folder.is_finished(PROTOCOL)
+    assert not folder.is_finished("fghash-1@5")
+    assert list(run_folders(tmp_path)) == [folder]
+
+
+def test_finishing_without_a_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no record of 'fghash-1@5'"):
+        RunFolder(tmp_path).finish("fghash-1@5")
+
+
+def test_one_folder_holds_several_lengths_galleries_and_protocols(tmp_path: Path) -> None:
+    record = make_record(method="dpq", trained_bits=32)
+    records = [record, replace(record, bits=16), replace(record, gallery_codes="learned")]
+    other = replace(record, protocol="fghash-1@5")
+    folder = folder_of(tmp_path, record)
+    for each in (*records, other):
+        folder.write_record(each)
+    folder.finish(PROTOCOL)
+    assert sorted(folder.records(), key=repr) == sorted(records, key=repr)
+    folder.finish("fghash-1@5")
+    assert folder.records("fghash-1@5") == [other]
+    assert len(folder.records()) == 4
+
+
+def test_clear_forgets_everything_but_the_lock(tmp_path: Path) -> None:
+    record = make_record()
+    folder = folder_of(tmp_path, record)
+    with folder.lock():
+        folder.write_record(record)
+        folder.write_config("bits: 32\n")
+        folder.finish(PROTOCOL)
+        folder.clear()
+        assert [path.name for path in folder.path.iterdir()] == ["lock"]
+        with pytest.raises(InputError, match="already being written by this process"), folder.lock():
+            pass
+
+
+def test_config_and_provenance_round_trip(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config("method: hashnet\n")
+    folder.write_provenance({"processes": 2, "started": "now"})
+    assert folder.read_config() == "method: hashnet\n"
+    assert folder.read_provenance() == {"processes": 2, "started": "now"}
+
+
+def test_a_folder_that_is_no_run_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no config\.yaml"):
+        RunFolder(tmp_path).read_config()
+    with pytest.raises(InputError, match=r"has no provenance\.json"):
+        RunFolder(tmp_path).read_provenance()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"protocol": 1, "records": []}', '{"protocol": "p"}', "\0"])
+def test_a_corrupt_marker_is_skipped_with_a_warning(tmp_path: Path, text: str) -> None:
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "finished" / "p.json").write_text(text)
+    with pytest.warns(SkippedRecord, match="not a marker"):
+        assert RunFolder(tmp_path).records() == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"data": "x"}', "\xff"])
+def test_a_corrupt_record_is_skipped_with_a_warning(tmp_path: Path, text: str) -> None:
+    record = make_record()
+    folder = folder_of(tmp_path, record)
+    folder.write_record(record)
+    folder.finish(PROTOCOL)
+    next((folder.path / "records").iterdir()).write_text(text, encoding="latin-1")
+    with pytest.warns(SkippedRecord, match="skipped"):
+        assert folder.records() == []
+
+
+def test_a_copied_folder_does_not_count_twice(tmp_path: Path) -> None:
+    record = make_record()
+    copy = RunFolder.at(tmp_path, record.data, record.method, record.bits, "copy")
+    copy.write_record(record)
+    copy.finish(PROTOCOL)
+    with pytest.warns(SkippedRecord, match=record.run):
+        assert copy.records() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bits", "32"),
+        ("bits", True),
+        ("data", 1),
+        ("scores", []),
+        ("scores", {"map": "x"}),
+        ("scores", {"map": True}),
+    ],
+)
+def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
+    values = json.loads(make_record().to_json()) | {name: value}
+    with pytest.raises(InputError, match=f"field '{name}'"):
+        Record.from_json(json.dumps(values))
+
+
+def test_a_nan_score_is_neither_written_nor_read() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        make_record(map=float("nan")).to_json()
+    text = make_record(map=0.5).to_json().replace("0.5", "NaN")
+    with pytest.raises(InputError, match="field 'scores'"):
+        Record.from_json(text)
+
+
+def test_record_round_trip_keeps_undefined_scores() -> None:
+    record = make_record(map=None, n_queries=3)
+    assert Record.from_json(record.to_json()) == record
+
+
+def _fail_halfway(path: Path) -> None:
+    path.write_text("half")
+    raise ZeroDivisionError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        _fail_halfway(temporary)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_leaves_half_written_is_not_read(tmp_path: Path) -> None:
+    record = make_record()
+    folder = folder_of(tmp_path, record)
+    folder.write_record(record)
+    (folder.path / "records" / ".32-network-p.7.tmp.json").write_text("{")
+    folder.finish(PROTOCOL)
+    assert folder.records() == [record]
+
+
+def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    with pytest.raises(InputError, match="runs: cannot write"):
+        require_writable(file / "runs")
+    with pytest.raises(InputError, match="runs: cannot write"), locked(file / "runs" / "lock"):
+        pass
+    require_writable(tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_no_store_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="runs: no such folder"):
+        list(run_folders(tmp_path / "none"))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fghash.store.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+TAKE = """
+import sys
+from pathlib import Path
+from fghash.store.lock import locked
+with locked(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_a_second_process_is_told_who_holds_the_run_until_that_one_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"is being written by process {holder.pid} on"), locked(path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with locked(path):
+        assert f"process {os.getpid()}" in path.read_text()
+    with locked(path):
+        pass
+
+
+def test_a_forked_worker_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    fork = multiprocessing.get_context("fork")
+    with locked(path):
+        worker = fork.Process(target=time.sleep, args=(60,))
+        worker.start()
+    done = subprocess.run(
+        [sys.executable, "-c", TAKE, str(path)], check=False, capture_output=True, text=True
+    )
+    worker.kill()
+    worker.join()
+    assert done.returncode == 0, done.stderr
+
+
+def test_environment_names_versions_and_machine() -> None:
+    found = environment({"torch": "9.9", "numpy": "2.4"})
+    assert list(found["versions"]) == ["numpy", "torch"]
+    assert found["python"].startswith("3.")
+    assert found["cpu"]
+
+
+def test_a_package_inside_a_foreign_checkout_has_no_commit(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "__init__.py").write_text("")
+    assert source_commit(tmp_path) is None
+    subprocess.run([*git, "add", "__init__.py"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    commit = source_commit(tmp_path)
+    assert commit is not None
+    assert len(commit) == 40
+    (tmp_path / "__init__.py").write_text("changed")
+    assert source_commit(tmp_path) == f"{commit}+"
