@@ -2,10 +2,12 @@
 #   make demo             train on the embedded data set, print the results table
 #   make demo METHOD=dpq  the same with another method
 #   make test             install what is missing, run the tests
+#   make test TEST_PROCESSES=0   in one process
 #   PYTHON=/path/python3  choose the interpreter that .venv is made of
 
 METHOD ?= phpq
 RUNS   ?= runs
+TEST_PROCESSES ?= 2
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 NEW    := import sys; sys.exit(sys.version_info < (3, 11))
@@ -22,7 +24,7 @@ demo: $(VENV)/.ready  ## train METHOD on the embedded data set, print the table 
 	$(BIN)/fghash fit --method $(METHOD) --data synthetic --gpus 0 --runs $(RUNS)
 
 test: $(VENV)/.ready-dev  ## run all tests and doctests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 lint: $(VENV)/.ready-dev  ## style, formatting, and who may import whom
 	$(BIN)/ruff check .

@@ -2,17 +2,19 @@
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+import processes
 from fghash.cli import main
 from fghash.registry import METHODS
+from fghash.training.callbacks import Reseed
 from fghash.training.checkpoints import read_checkpoint
 
 SMALL = [
@@ -121,22 +123,47 @@ def test_a_new_cutoff_scores_the_stored_codes_without_training(straight, tmp_pat
     assert sorted(bool(row["map_at_5"]) for row in table) == [False, True]
 
 
-def kill_in_training(runs, *more, method, epochs, finished):
+def kill_in_training(runs, *more, method, epochs, finished, start):
     """Start the command of :func:`fit` in a process of its own; kill -9 once so many epochs are finished."""
     words = ["fit", "--method", method, "--bits", "16", "--runs", str(runs)]
-    threads = os.environ.get("OMP_NUM_THREADS", "0")
-    code = f"import sys, torch; torch.set_num_threads({threads} or torch.get_num_threads()); "
-    code += "from fghash.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *words, "--trainer.max_epochs", str(epochs), *SMALL, *more]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = start([*words, "--trainer.max_epochs", str(epochs), *SMALL, *more])
     try:
         deadline = time.monotonic() + 300
         while epochs_kept(runs) < finished and time.monotonic() < deadline:
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+
+
+class Command:
+    """The installed command in a new interpreter, with the interface of a process of multiprocessing."""
+
+    def __init__(self, words):
+        threads = os.environ.get("OMP_NUM_THREADS", "0")
+        code = f"import sys, torch; torch.set_num_threads({threads} or torch.get_num_threads()); "
+        code += "from fghash.cli import main; sys.exit(main(sys.argv[1:]))"
+        self.process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+        self.is_alive, self.kill = lambda: self.process.poll() is None, self.process.kill
+        self.join = self.process.wait
+
+
+def command_until(epoch, argv, n_threads):
+    """The command in a forked process, on as many threads as here, so that sums come in the same order.
+
+    It waits for ever where ``epoch`` would begin: whoever kills it kills it in the middle.
+    """
+    torch.set_num_threads(n_threads)
+    reseed = Reseed.on_train_epoch_start
+
+    def wait(self, trainer, pl_module):
+        reseed(self, trainer, pl_module)
+        while trainer.current_epoch == epoch:
+            time.sleep(1)
+
+    Reseed.on_train_epoch_start = wait
+    return main(argv)
 
 
 def epochs_kept(runs):
@@ -145,15 +172,17 @@ def epochs_kept(runs):
     return read_checkpoint(kept[0])["epoch"] + 1 if kept else 0
 
 
-def test_killed_in_training_the_same_command_resumes_to_the_same_codes(straight, tmp_path, capsys):
-    runs = tmp_path / "runs"
-    kill_in_training(runs, method="hashnet", epochs=4, finished=1)
-    if not (runs / "leaderboard.csv").exists():  # else it was quicker than the signal
-        assert main(["leaderboard", "--runs", str(runs), "--out", str(tmp_path / "none.csv")]) in (0, 2)
-        capsys.readouterr()
-        assert fit(runs, epochs=4) == 0
-        assert "resuming from" in capsys.readouterr().out
-    assert same(codes(runs), codes(straight))
+def test_killed_in_training_the_same_command_resumes_to_the_same_codes(tmp_path, capsys):
+    """End to end, with the command as its user starts it; so many epochs that the signal cannot come late."""
+    assert fit(tmp_path / "straight", epochs=25) == 0
+    runs = tmp_path / "killed"
+    kill_in_training(runs, method="hashnet", epochs=25, finished=1, start=Command)
+    assert 1 <= epochs_kept(runs) < 25
+    assert main(["leaderboard", "--runs", str(runs), "--out", str(tmp_path / "none.csv")]) in (0, 2)
+    capsys.readouterr()
+    assert fit(runs, epochs=25) == 0
+    assert "resuming from" in capsys.readouterr().out
+    assert same(codes(runs), codes(tmp_path / "straight"))
 
 
 @pytest.mark.parametrize("method", ["exchnet", "adsh"])
@@ -164,11 +193,15 @@ def test_killed_within_an_outer_iteration_the_same_command_resumes_to_the_same_c
     words, epochs = ["--method.inner", "0.34"], 9
     assert fit(tmp_path / "straight", *words, method=method, epochs=epochs) == 0
     runs = tmp_path / "killed"
-    kill_in_training(runs, *words, method=method, epochs=epochs, finished=5)
+    log = tmp_path / "killed.log"
+    kill_in_training(
+        runs, *words, method=method, epochs=epochs, finished=5,
+        start=lambda argv: processes.start(command_until, 5, argv, torch.get_num_threads(), log=log),
+    )  # fmt: skip
+    assert epochs_kept(runs) == 5
     capsys.readouterr()
     assert fit(runs, *words, method=method, epochs=epochs) == 0
-    said = capsys.readouterr().out
-    assert "resuming from" in said or "finished before" in said
+    assert "resuming from" in capsys.readouterr().out
     assert {kind for kind, _, _ in codes(runs)} == {"16-network", "16-learned"}
     assert same(codes(runs), codes(tmp_path / "straight"))
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -76,19 +71,3 @@ def test_bad_batches_are_refused() -> None:
         RetrievalScores(codes="real", similarity="l1")
     with pytest.raises(InputError, match="codes: 'pq', expected binary or real"):
         RetrievalScores(codes="pq")
-
-
-def test_processes_give_the_scores_of_one(tmp_path: Path) -> None:
-    outputs, labels = outputs_and_labels()
-    np.savez(tmp_path / "data.npz", outputs=outputs, labels=labels)
-    command = [sys.executable, str(Path(__file__).parents[1] / "metric_processes.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
-    for n_processes in (2, 3):
-        answers = [
-            json.loads((tmp_path / f"{n_processes}.{rank}.json").read_text()) for rank in range(n_processes)
-        ]
-        for binary, real, lonely in answers:
-            assert lonely == "query: a process added no batch, expected at least one on each"
-            assert binary == pytest.approx(expected("binary"), abs=1e-12)
-            assert real == pytest.approx(expected("real"), abs=1e-6)

@@ -1,0 +1,69 @@
+"""Several processes give what one gives: codes, scores, loss, gradients, alternation and RetrievalScores."""
+
+import json
+
+import numpy as np
+import pytest
+
+from evaluation.test_metric import expected, outputs_and_labels
+from fghash.registry import METHODS
+from process_jobs import ALTERNATING, everything, only_metric
+from processes import run_all
+
+pytestmark = pytest.mark.xdist_group("processes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One process and one pair of processes do everything, three more the metric, all at once."""
+    folder = tmp_path_factory.mktemp("processes")
+    outputs, labels = outputs_and_labels()
+    np.savez(folder / "metric.npz", outputs=outputs, labels=labels)
+    jobs = []
+    for n_processes, job in ((1, everything), (2, everything), (3, only_metric)):
+        own = folder / str(n_processes)
+        own.mkdir()
+        jobs += [(job, own, rank, n_processes) for rank in range(n_processes)]
+    run_all(jobs, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_codes_scores_loss_and_gradients_are_those_of_one_process(name, folder):
+    one, two = (dict(np.load(folder / n / f"{name}.npz")) for n in ("1", "2"))
+    assert one.keys() == two.keys()
+    assert "loss" in one
+    assert sum(key.startswith("backbone") for key in one) > 10
+    for key in one:
+        if one[key].dtype == np.float64:
+            scale = np.abs(one[key]).max(initial=1e-30)
+            assert np.abs(one[key] - two[key]).max(initial=0) <= 1e-10 * max(scale, 1.0), key
+        elif one[key].dtype == np.float32:
+            assert np.allclose(one[key], two[key], atol=1e-6), key
+        else:
+            assert np.array_equal(one[key], two[key]), key
+
+
+@pytest.mark.parametrize("name", sorted(ALTERNATING))
+def test_two_processes_alternate_as_one(name, folder):
+    """Subset, outputs, code step, coins and anchors are global."""
+    alone = dict(np.load(folder / "1" / f"alternating-{name}0.npz"))
+    assert int(alone["alternation.steps"]) == 4
+    assert all(np.isfinite(value).all() for value in alone.values())
+    assert name == "adsh" or (alone["exchanging"] and np.abs(alone["anchors"]).sum() > 0)
+    for rank in (0, 1):
+        shared = dict(np.load(folder / "2" / f"alternating-{name}{rank}.npz"))
+        assert shared.keys() == alone.keys()
+        for key, value in alone.items():
+            assert np.allclose(value, shared[key], rtol=1e-9, atol=1e-9), key
+        assert np.array_equal(shared["alternation.codes"], alone["alternation.codes"])
+
+
+@pytest.mark.parametrize("n_processes", [2, 3])
+def test_retrieval_scores_of_several_processes_are_those_of_one(n_processes, folder):
+    for rank in range(n_processes):
+        path = folder / str(n_processes) / f"metric{rank}.json"
+        binary, real, lonely = json.loads(path.read_text())
+        assert lonely == "query: a process added no batch, expected at least one on each"
+        assert binary == pytest.approx(expected("binary"), abs=1e-12)
+        assert real == pytest.approx(expected("real"), abs=1e-6)
