@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 import torchvision
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities import rank_zero_only
 
 from fghash.backbone import Backbone
@@ -120,12 +121,13 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_config(loggers, document(run.config))
     train(trainer, run)
     trained = time.time()
+    budget = _budget(trainer, run.config, trained - started)
     queries, gallery = encode(trainer, run.method, run.data)
     if not trainer.is_global_zero:
         return  # the first process scores, after the others have left
     encoded = time.time()
     run.folder.withdraw()  # scores of an earlier training (--force) would not be of these codes
-    records = list(_score(run, queries, gallery))
+    records = [replace(record, **budget) for record in _score(run, queries, gallery)]
     _keep(
         run,
         records,
@@ -150,6 +152,21 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         raise KeyboardInterrupt
     if run.data.validation and trainer.max_epochs != 0:
         run.method.load_state_dict(read_checkpoint(run.folder.checkpoints / BEST)["state_dict"])
+
+
+def _budget(trainer: pl.Trainer, config: RunConfig, seconds: float) -> dict[str, Any]:
+    """What the training that has just ended cost, resumed parts included but for ``train_seconds``."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    limits = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    epochs = batches // max(1, int(trainer.num_training_batches))
+    ended = epochs >= (trainer.max_epochs or 0)
+    return {
+        "epochs": epochs,
+        "image_passes": batches * config.batch_size,
+        "batch_size": config.batch_size,
+        "train_seconds": round(seconds, 3),
+        "stopped_by_time": not ended and any((limit.time_remaining() or 0) <= 0 for limit in limits),
+    }
 
 
 def _score(run: Run, queries: EncodedSplit, gallery: EncodedSplit) -> Iterator[Record]:
@@ -229,7 +246,7 @@ def _record(run: Run, bits: int, kind: str, scores: dict[str, Any]) -> Record:
         backbone=config.backbone.name, gallery_codes=kind, seed=config.seed, variant=" ".join(config.differs),
         selection="val" if run.data.validation else "last", protocol=run.protocol.name,
         data_fingerprint=run.data.fingerprint, data_description=run.data.description, group=run.group,
-        run=run.folder.path.name, notes=METHODS[config.method.name].notes,
+        run=run.folder.path.name, notes=METHODS[config.method.name].notes, preset=config.preset,
         scores={key: value for key, value in scores.items() if key not in ("bits", "protocol")},
     )  # fmt: skip
 

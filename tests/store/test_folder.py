@@ -10,12 +10,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fghash.codes import BinaryCodes, RealCodes
 from fghash.errors import InputError
 from fghash.store import Record, RunFolder, SkippedRecord, environment, require_writable, run_folders
 from fghash.store.lock import locked
 from fghash.store.provenance import source_commit
+from fghash.store.record import BUDGET, DATA_COUNTS
 from fghash.store.writing import replacing, write_text
 from store_fixtures import make_record
 
@@ -74,7 +77,7 @@ def test_clear_forgets_everything_but_the_lock(tmp_path: Path) -> None:
         folder.finish(PROTOCOL)
         folder.clear()
         assert [path.name for path in folder.path.iterdir()] == ["lock"]
-        with pytest.raises(InputError, match="already being written by this process"), folder.lock():
+        with pytest.raises(InputError, match=f"is being written by process {os.getpid()} on"), folder.lock():
             pass
 
 
@@ -101,7 +104,21 @@ def test_a_corrupt_marker_is_skipped_with_a_warning(tmp_path: Path, text: str) -
         assert RunFolder(tmp_path).records() == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"data": "x"}', "\xff"])
+ABSURD = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    '{"data": "x"}',
+    "\xff",
+    "[" * 100_000,
+    '{"schema": 3}',
+    " " * 4_000_001,
+    "9" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", ABSURD, ids=range(len(ABSURD)))
 def test_a_corrupt_record_is_skipped_with_a_warning(tmp_path: Path, text: str) -> None:
     record = make_record()
     folder = folder_of(tmp_path, record)
@@ -130,6 +147,15 @@ def test_a_copied_folder_does_not_count_twice(tmp_path: Path) -> None:
         ("scores", []),
         ("scores", {"map": "x"}),
         ("scores", {"map": True}),
+        ("scores", {"map": 10**30}),
+        ("scores", {"map": -1e300}),
+        ("scores", {"method": 0.5}),
+        ("scores", {"map\ud800": 0.5}),
+        ("scores", {"\u00b2": 0.5}),
+        ("seed", 2**63),
+        ("epochs", 1.5),
+        ("stopped_by_time", 1),
+        ("train_seconds", "1"),
     ],
 )
 def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
@@ -141,14 +167,87 @@ def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
 def test_a_nan_score_is_neither_written_nor_read() -> None:
     with pytest.raises(ValueError, match="JSON"):
         make_record(map=float("nan")).to_json()
-    text = make_record(map=0.5).to_json().replace("0.5", "NaN")
-    with pytest.raises(InputError, match="field 'scores'"):
-        Record.from_json(text)
+    for word in ("NaN", "Infinity", "-Infinity", "1e999"):
+        with pytest.raises(InputError, match=r"scores|NaN|Infinity"):
+            Record.from_json(make_record(map=0.5).to_json().replace("0.5", word))
 
 
 def test_record_round_trip_keeps_undefined_scores() -> None:
     record = make_record(map=None, n_queries=3)
     assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_of_the_first_version_has_no_budget() -> None:
+    values = json.loads(make_record(epochs=3, preset="faithful").to_json())
+    added = ("schema", "preset", *BUDGET, *DATA_COUNTS)
+    old = {name: value for name, value in values.items() if name not in added}
+    record = Record.from_json(json.dumps(old))
+    assert (record.preset, record.epochs, record.stopped_by_time, record.scores["map"]) == (
+        "",
+        None,
+        None,
+        0.5,
+    )
+    assert Record.from_json(record.to_json()) == record  # as one of this version, after rescoring
+
+
+def test_a_record_of_a_later_version_is_said_to_be_one() -> None:
+    text = make_record().to_json().replace('"schema": 2', '"schema": 7')
+    with pytest.raises(InputError, match="schema: 7, expected 1 to 2"):
+        Record.from_json(text)
+
+
+def test_names_of_items_come_back_exactly_also_if_they_are_not_utf_8(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    names = ["a/1.png", "caf\u00e9/\u9ce5.png", os.fsdecode(b"\xe9t\xe9/2.png"), "new\nline.png", 'q".png']
+    folder.write_items("gallery", names)
+    folder.write_items("queries", [])
+    assert folder.read_items("gallery") == names
+    assert [os.fsencode(name) for name in folder.read_items("gallery") or ()][2] == b"\xe9t\xe9/2.png"
+    assert folder.read_items("queries") == []
+    assert folder.read_items("training") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "\xff", "[" * 100_000], ids=range(5))
+def test_damaged_names_of_items_are_an_input_error(tmp_path: Path, text: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_items("gallery", ["a"])
+    (tmp_path / "items" / "gallery.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"gallery\.json"):
+        folder.read_items("gallery")
+
+
+def test_real_embeddings_come_back_with_labels_and_similarity(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    folder.write_embeddings("gallery", RealCodes(vectors, "l2"), np.arange(5))
+    read = folder.read_embeddings("gallery")
+    assert read is not None
+    assert np.array_equal(read[0].vectors, vectors)
+    assert (read[0].similarity, read[1].tolist()) == ("l2", [0, 1, 2, 3, 4])
+    assert folder.read_embeddings("queries") is None
+
+
+def test_codes_in_the_place_of_embeddings_are_an_input_error(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    codes = BinaryCodes(np.zeros((2, 8), bool))
+    folder.write_embeddings("gallery", codes, np.arange(2))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="BinaryCodes, expected real embeddings"):
+        folder.read_embeddings("gallery")
+
+
+@pytest.mark.parametrize(
+    "name", ["folder:cars", "../../up", "a/b", "", ".", "..", "x" * 500, "\ud800", "a\0b", "\u9ce5"]
+)
+def test_any_name_of_a_data_set_gives_a_folder_below_the_store(tmp_path: Path, name: str) -> None:
+    record = make_record(data=name)
+    folder = RunFolder.at(tmp_path, name, "hashnet", 32, record.run)
+    folder.write_record(record)
+    folder.finish(PROTOCOL)
+    assert folder.path.parents[3].resolve() == tmp_path.resolve()
+    assert folder.path.parts[-4] not in ("", ".", "..")
+    assert list(run_folders(tmp_path)) == [folder]
+    assert folder.records() == [record]
 
 
 def _fail_halfway(path: Path) -> None:
@@ -234,6 +333,29 @@ def test_a_forked_worker_that_outlives_its_parent_does_not_keep_the_lock(tmp_pat
     worker.kill()
     worker.join()
     assert done.returncode == 0, done.stderr
+
+
+FORK = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+from fghash.store.lock import locked
+with locked(Path(sys.argv[1])):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    print(worker.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_worker_of_a_killed_process_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", FORK, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        worker = int(holder.stdout.readline())
+        holder.kill()
+        holder.wait()
+        with locked(path):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_environment_names_versions_and_machine() -> None:

@@ -3,6 +3,7 @@
 config.yaml  provenance.json  checkpoints/
 codes/<bits>-<gallery codes>/{gallery,queries}.npz
 groups/<bits>-<gallery codes>.npz
+items/{gallery,queries}.json  embeddings/{gallery,queries}.npz
 records/<bits>-<gallery codes>-<protocol>.json
 finished/<protocol>.json                              written last: what it names is complete
 """
@@ -13,7 +14,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fghash.codes as code_files
+from fghash.codes import RealCodes
 from fghash.errors import InputError
-from fghash.files import is_temporary
 from fghash.store.lock import locked
+from fghash.store.parsing import read_json
+from fghash.store.reading import finished, json_files, markers
 from fghash.store.record import Record, SkippedRecord, read_record
-from fghash.store.writing import replacing, write_text
+from fghash.store.writing import replacing, with_folder, write_text
 
 if TYPE_CHECKING:
     from fghash.codes import Codes
@@ -42,7 +45,7 @@ class RunFolder:
     @classmethod
     def at(cls, runs: Path, data: str, method: str, bits: int, run: str) -> RunFolder:
         """The folder of run id ``run``, which need not exist yet."""
-        return cls(runs / data / method / str(bits) / run)
+        return cls(runs / path_part(data) / path_part(method) / str(bits) / run)
 
     @property
     def checkpoints(self) -> Path:
@@ -54,7 +57,7 @@ class RunFolder:
         return locked(self.path / "lock")
 
     def clear(self) -> None:
-        """Forget everything but the lock; the finished markers go first, so that half a run never shows."""
+        """Delete everything but the lock; the finished markers go first, so that half a run never shows."""
         shutil.rmtree(self.path / "finished", ignore_errors=True)
         for entry in self.path.iterdir() if self.path.is_dir() else ():
             if entry.is_dir():
@@ -63,12 +66,12 @@ class RunFolder:
                 entry.unlink()
 
     def withdraw(self) -> None:
-        """Forget all scores, under every protocol; the markers go first, so that half of them never show."""
+        """Delete all scores, under every protocol; the markers go first, so that half of them never show."""
         for name in ("finished", "records"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def write_config(self, text: str) -> None:
-        """Keep the resolved config, the YAML that alone re-runs this run."""
+        """Store the resolved config, the YAML that repeats this run."""
         write_text(self.path / "config.yaml", text)
 
     def read_config(self) -> str:
@@ -80,12 +83,12 @@ class RunFolder:
         return self._read("config.yaml")
 
     def write_provenance(self, values: Mapping[str, Any]) -> None:
-        """Keep where, when and with what the run was made; replaces what was there."""
+        """Store where, when and with what the run was made; replaces an earlier one."""
         text = json.dumps(dict(values), indent=1, sort_keys=True, default=str)
         write_text(self.path / "provenance.json", text + "\n")
 
     def read_provenance(self) -> dict[str, Any]:
-        """What :meth:`write_provenance` kept.
+        """What :meth:`write_provenance` stored.
 
         Raises:
             InputError: there is none.
@@ -93,10 +96,8 @@ class RunFolder:
         return dict(json.loads(self._read("provenance.json")))
 
     def write_codes(self, bits: int, gallery_codes: str, part: str, codes: Codes, labels: np.ndarray) -> None:
-        """Keep the codes and labels of ``part``: ``gallery``, ``queries`` or another word."""
-        path = self.codes_path(bits, gallery_codes, part)
-        with replacing(path) as temporary:
-            code_files.save_codes(temporary, codes, labels)
+        """Store the codes and labels of ``part``: ``gallery``, ``queries`` or another name."""
+        code_files.save_codes(with_folder(self.codes_path(bits, gallery_codes, part)), codes, labels)
 
     def read_codes(self, bits: int, gallery_codes: str, part: str) -> tuple[Codes, np.ndarray]:
         """Codes and labels of ``part``.
@@ -118,23 +119,64 @@ class RunFolder:
     def coded(self) -> list[tuple[int, str]]:
         """The (bits, gallery codes) whose gallery and queries are both there, shortest first."""
         found = (entry.name.partition("-") for entry in (self.path / "codes").glob("*-*"))
-        pairs = sorted((int(bits), kind) for bits, _, kind in found if bits.isdigit())
+        pairs = sorted((int(bits), kind) for bits, _, kind in found if bits.isdecimal())
         return [pair for pair in pairs if self.has_codes(*pair)]
 
+    def write_embeddings(self, part: str, embeddings: RealCodes, labels: np.ndarray) -> None:
+        """Store the real embeddings and labels of ``part``, from which ``map_real`` can be computed again."""
+        code_files.save_codes(with_folder(self._embeddings(part)), embeddings, labels)
+
+    def read_embeddings(self, part: str) -> tuple[RealCodes, np.ndarray] | None:
+        """Embeddings and labels of ``part``, or ``None`` if they were not stored.
+
+        Raises:
+            InputError: the file is damaged, or holds codes of another kind.
+        """
+        path = self._embeddings(part)
+        if not path.is_file():
+            return None
+        codes, labels = code_files.load_codes(path)
+        if not isinstance(codes, RealCodes):
+            raise InputError(f"{path}: holds {type(codes).__name__}, expected real embeddings")
+        return codes, labels
+
+    def write_items(self, part: str, names: Sequence[str]) -> None:
+        """Store the names of the items of ``part`` in their order: paths relative to the root of the data.
+
+        A name that is not UTF-8, decoded as Python does with paths (``surrogateescape``), is stored exactly.
+        """
+        write_text(self._items(part), json.dumps(list(names), indent=0) + "\n")
+
+    def read_items(self, part: str) -> list[str] | None:
+        """The names of the items of ``part``, or ``None`` if they were not stored.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self._items(part)
+        if not path.is_file():
+            return None
+        try:
+            names = read_json(path, limit=None)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path}: not a list of names")
+        return names
+
     def write_groups(self, bits: int, gallery_codes: str, groups: TieGroups) -> None:
-        """Keep the tie groups, from which any later cutoff is scored."""
-        with replacing(self._groups(bits, gallery_codes)) as temporary:
-            groups.save(temporary)
+        """Store the tie groups, from which the scores at any later cutoff are computed."""
+        groups.save(with_folder(self._groups(bits, gallery_codes)))
 
     def read_groups(self, bits: int, gallery_codes: str) -> TieGroups | None:
-        """The tie groups, or ``None`` if they were never kept."""
+        """The tie groups, or ``None`` if they were not stored."""
         from fghash.evaluation import TieGroups
 
         path = self._groups(bits, gallery_codes)
         return TieGroups.load(path) if path.is_file() else None
 
     def write_record(self, record: Record) -> None:
-        """Keep a record; it shows only once its protocol is finished."""
+        """Store a record; it shows only once its protocol is finished."""
         write_text(self.path / "records" / _record_name(record), record.to_json())
 
     def finish(self, protocol: str) -> None:
@@ -143,39 +185,28 @@ class RunFolder:
         Raises:
             InputError: the folder holds no record of that protocol.
         """
-        paths = [path for path in _json_files(self.path / "records") if _holds(path, protocol)]
-        if not paths:
+        names = [path.name for path in json_files(self.path / "records") if _holds(path, protocol)]
+        if not names:
             raise InputError(f"protocol: '{self.path}' holds no record of '{protocol}'")
-        marker = {"protocol": protocol, "records": [path.name for path in paths]}
-        write_text(
-            self.path / "finished" / f"{_file_word(protocol)}.json", json.dumps(marker, indent=1) + "\n"
-        )
+        marker = json.dumps({"protocol": protocol, "records": names}, indent=1)
+        write_text(self.path / "finished" / f"{path_part(protocol)}.json", f"{marker}\n")
 
     def is_finished(self, protocol: str) -> bool:
         """Whether the scores under ``protocol`` are complete."""
-        return any(marker["protocol"] == protocol for marker in self._markers())
+        return any(marker["protocol"] == protocol for marker in markers(self.path))
 
     def records(self, protocol: str | None = None) -> list[Record]:
         """The finished records (of one protocol, or of all); what is no record is skipped with a warning."""
-        names = [
-            name
-            for marker in self._markers()
-            if protocol in (None, marker["protocol"])
-            for name in marker["records"]
-        ]
-        found = [read_record(self.path / "records" / name) for name in names]
-        return [record for record in found if record is not None and self._owns(record)]
+        found = finished(self.path)
+        for line in found.skipped:
+            warnings.warn(line, SkippedRecord, stacklevel=2)
+        return [record for record in found.records if protocol in (None, record.protocol)]
 
-    def _owns(self, record: Record) -> bool:
-        if record.run == self.path.name:
-            return True
-        # A copied folder would count twice in the mean of its group.
-        warnings.warn(f"skipped a record of run {record.run} in '{self.path}'", SkippedRecord, stacklevel=2)
-        return False
+    def _items(self, part: str) -> Path:
+        return self.path / "items" / f"{part}.json"
 
-    def _markers(self) -> list[dict[str, Any]]:
-        markers = [_read_marker(path) for path in _json_files(self.path / "finished")]
-        return [marker for marker in markers if marker is not None]
+    def _embeddings(self, part: str) -> Path:
+        return self.path / "embeddings" / f"{part}.npz"
 
     def _groups(self, bits: int, gallery_codes: str) -> Path:
         return self.path / "groups" / f"{bits}-{gallery_codes}.npz"
@@ -209,29 +240,25 @@ def require_writable(runs: Path) -> None:
     (runs / ".writable").unlink(missing_ok=True)
 
 
+def path_part(name: str) -> str:
+    """``name`` as one part of a path on any disk; names that differ may become equal.
+
+    >>> path_part("folder:cars"), path_part("../x y"), path_part("fghash-1@1,10")
+    ('folder_cars', '_._x_y', 'fghash-1@1,10')
+    """
+    safe = re.sub(r"^\.|[^\w@,.+-]", "_", name)
+    while len(safe.encode()) > 120:
+        safe = safe[:-1]
+    return safe or "_"
+
+
 def _record_name(record: Record) -> str:
-    return f"{record.bits}-{record.gallery_codes}-{_file_word(record.protocol)}.json"
-
-
-def _file_word(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9@,._-]", "_", name)
-
-
-def _json_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if not is_temporary(path))
+    return f"{record.bits}-{path_part(record.gallery_codes)}-{path_part(record.protocol)}.json"
 
 
 def _holds(path: Path, protocol: str) -> bool:
-    record = read_record(path)
-    return record is not None and record.protocol == protocol
-
-
-def _read_marker(path: Path) -> dict[str, Any] | None:
     try:
-        marker = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(marker["protocol"], str) and all(isinstance(name, str) for name in marker["records"]):
-            return dict(marker)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    warnings.warn(f"skipped '{path}': not a marker of a finished run", SkippedRecord, stacklevel=2)
-    return None
+        return read_record(path).protocol == protocol
+    except InputError as error:
+        warnings.warn(f"skipped '{path}': {error}", SkippedRecord, stacklevel=3)
+        return False

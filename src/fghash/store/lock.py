@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from fghash.errors import InputError
 from fghash.files import cannot_write
-
-_held: set[Path] = set()
+from fghash.store.writing import with_folder
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file ``path`` for the length of the block.
 
-    The kernel drops a record lock when its process dies, however it dies, and forked loader workers do not
-    inherit it: so the lock of a killed process never has to be cleaned up.
+    The system frees the lock of a process that is killed, and forked loader workers do not inherit it: so a
+    lock never has to be cleaned up. The file stays, empty while nobody holds it.
 
     Raises:
-        InputError: someone holds it already (the message says who), or it cannot be written.
+        InputError: a process holds it already (the message says which), or it cannot be written.
     """
     path = path.resolve()
-    if path in _held:
-        raise InputError(f"runs: '{path.parent}' is already being written by this process")
-    with _open(path) as file:
-        _take(file, path)
-        _held.add(path)
-        try:
-            yield
-        finally:
-            _held.discard(path)
-            file.truncate(0)
-
-
-def _open(path: Path) -> IO[str]:
+    lock = FileLock(with_folder(path), timeout=0)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+", encoding="utf-8")
+        lock.acquire()
+    except (Timeout, RuntimeError):  # RuntimeError: this thread holds it
+        raise InputError(f"runs: '{path.parent}' is being written by {_holder(path)}") from None
     except OSError as error:
         raise cannot_write(path, "runs", error) from error
-
-
-def _take(file: IO[str], path: Path) -> None:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        raise InputError(f"runs: '{path.parent}' is being written by {holder}") from None
-    file.truncate(0)
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    file.write(f"process {os.getpid()} on {platform.node()} since {since}")
-    file.flush()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        _note(path, f"process {os.getpid()} on {platform.node()} since {since}")
+        yield
+    finally:
+        _note(path, "")
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    return "another process"
+
+
+def _note(path: Path, text: str) -> None:
+    # Some systems let nobody write to a locked file: then the message does without the holder's name.
+    with contextlib.suppress(OSError):
+        path.write_text(text, encoding="utf-8")

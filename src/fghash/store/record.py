@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
-import warnings
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from fghash.errors import InputError
+from fghash.store.parsing import parse_json, read_json
 
 Score = float | int | None
+
+SCHEMA = 2  # 1, without a number in the file, knew neither the preset nor the training budget
+BUDGET = ("epochs", "image_passes", "batch_size", "train_seconds", "stopped_by_time")
+DATA_COUNTS = ("queries_in_gallery", "truncated_images")
+
+_LIMIT = 2**63  # of numbers: what a column of integers holds
+_SCORE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,99}")
 
 
 class SkippedRecord(UserWarning):
@@ -21,12 +28,33 @@ class SkippedRecord(UserWarning):
 
 @dataclass(frozen=True)
 class Record:
-    """One evaluated set of codes.
+    """One evaluated set of codes. ``None`` is unknown: records of earlier versions do not hold all fields.
 
-    ``bits`` is the budget per item, ``trained_bits`` the longest length of the training it comes from;
-    ``gallery_codes`` is ``network`` or ``learned``; ``variant`` lists the settings that differ from the
-    preset; ``selection`` is ``last`` or ``val``; ``group`` and ``run`` are the ids of
-    :mod:`fghash.settings.identity`; ``scores`` is flat, a score that is not defined is ``None``.
+    Args:
+        data: name of the data set.
+        method: name of the method.
+        bits: budget per item.
+        trained_bits: the longest code length of the training that the codes come from.
+        backbone: name of the network.
+        gallery_codes: ``network`` or ``learned``.
+        seed: of the training.
+        variant: the settings that differ from the preset, as seen when the run was made.
+        selection: ``last`` or ``val``, the epoch that was scored.
+        protocol: name and cutoffs of the protocol.
+        data_fingerprint: counts and hash of the split.
+        data_description: the same in words.
+        group: id of the runs that differ in nothing but the seed (:mod:`fghash.settings.identity`).
+        run: id of the run.
+        notes: what a reader of the method's numbers must know.
+        scores: flat, by name; a score that is not defined is ``None``.
+        preset: name of the preset.
+        epochs: completed epochs of training.
+        image_passes: training images that went through the network, repeated ones counted again.
+        batch_size: images in a batch, of all processes together.
+        train_seconds: duration of the training.
+        stopped_by_time: whether ``--trainer.max_time`` ended the training before its last epoch.
+        queries_in_gallery: query images whose content is in the gallery too.
+        truncated_images: incomplete image files that were read as far as they go.
     """
 
     data: str
@@ -45,57 +73,109 @@ class Record:
     run: str
     notes: str
     scores: Mapping[str, Score]
+    preset: str = ""
+    epochs: int | None = None
+    image_passes: int | None = None
+    batch_size: int | None = None
+    train_seconds: float | None = None
+    stopped_by_time: bool | None = None
+    queries_in_gallery: int | None = None
+    truncated_images: int | None = None
 
     def to_json(self) -> str:
         """Readable JSON with sorted keys; a NaN among the scores raises ``ValueError`` (use ``None``)."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        values = {"schema": SCHEMA, **asdict(self)}
+        return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
-        """The record that ``text`` holds.
+    def from_json(cls, text: str | bytes) -> Record:
+        """The record that ``text`` holds, of this version or an earlier one.
 
         Raises:
-            InputError: it is not JSON, or fields are missing, unknown or of another type.
+            InputError: it is not JSON, or as :meth:`from_values`.
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"record: not JSON ({error})") from None
+        return cls.from_values(parse_json(text))
+
+    @classmethod
+    def from_values(cls, values: Any) -> Record:
+        """The record of these fields, whose ``schema`` is missing in the first version.
+
+        Raises:
+            InputError: a later version, fields missing, unknown or of another type, or a number out of range.
+        """
+        if not isinstance(values, dict):
+            raise InputError(f"a {type(values).__name__}, expected an object")
+        schema = values.get("schema", 1)
+        if schema not in range(1, SCHEMA + 1) or isinstance(schema, bool):
+            raise InputError(f"schema: {_short(schema)}, expected 1 to {SCHEMA} (a later version of fghash?)")
+        values = {name: value for name, value in values.items() if name != "schema"}
         _check_fields(values)
         return cls(**values)
 
 
-def read_record(path: Path) -> Record | None:
-    """The record in a file; ``None``, with a :class:`SkippedRecord` warning, if it holds none."""
-    try:
-        return Record.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        warnings.warn(f"skipped '{path}': {error}", SkippedRecord, stacklevel=2)
-        return None
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        InputError: it holds none.
+    """
+    return Record.from_values(read_json(path))
 
 
-def _check_fields(values: Any) -> None:
-    if not isinstance(values, dict):
-        raise InputError(f"record: got a {type(values).__name__}, expected an object")
-    names = {field.name for field in fields(Record)}
-    if values.keys() != names:
-        raise InputError(f"record: missing or unknown fields {sorted(values.keys() ^ names)}")
-    for field in fields(Record):
-        if not _fits(str(field.type), values[field.name]):
-            raise InputError(
-                f"record: field '{field.name}' got {values[field.name]!r}, expected {field.type}"
-            )
+def _check_fields(values: Mapping[str, Any]) -> None:
+    wrong = sorted((_REQUIRED - values.keys()) | (values.keys() - _KINDS.keys()))
+    if wrong:
+        raise InputError(f"missing or unknown fields {_short(wrong)}")
+    for name, value in values.items():
+        if not _fits(_KINDS[name], value):
+            got = _wrong_score(value) if name == "scores" else _short(value)
+            raise InputError(f"field '{name}' got {got}, expected {_EXPECTED[_KINDS[name]]}")
 
 
 def _fits(kind: str, value: Any) -> bool:
+    if kind.endswith(" | None") and value is None:
+        return True
+    kind = kind.removesuffix(" | None")
     if kind == "str":
         return isinstance(value, str)
+    if kind == "bool":
+        return isinstance(value, bool)
     if kind == "int":
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, dict) and all(_is_score(score) for score in value.values())
+        return isinstance(value, int) and _is_number(value)
+    if kind == "float":
+        return _is_number(value)
+    return isinstance(value, dict) and all(_is_score(name, score) for name, score in value.items())
 
 
-def _is_score(value: Any) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_score(name: str, value: Any) -> bool:
+    return (
+        (value is None or _is_number(value)) and name not in _RESERVED and bool(_SCORE_NAME.fullmatch(name))
+    )
+
+
+def _wrong_score(value: Any) -> str:
+    scores = value.items() if isinstance(value, dict) else [("not an object", value)]
+    return next(f"{_short(name)}: {_short(score)}" for name, score in scores if not _is_score(name, score))
+
+
+def _is_number(value: Any) -> bool:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and -_LIMIT < value < _LIMIT  # false for NaN too
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_KINDS = {field.name: str(field.type) for field in fields(Record)}
+_REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
+_RESERVED = {*_KINDS, "seeds", "map_std", "map_real_std", "map_within_family_std"} - {"bits", "protocol"}
+_EXPECTED = {
+    "str": "text",
+    "int": "an integer of at most 63 bits",
+    "int | None": "an integer of at most 63 bits or null",
+    "float | None": "a finite number below 2^63 or null",
+    "bool | None": "true, false or null",
+    "Mapping[str, Score]": "scores by name, each a finite number below 2^63 or null",
+}

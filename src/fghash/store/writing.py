@@ -10,6 +10,19 @@ from fghash import files
 from fghash.files import cannot_write
 
 
+def with_folder(path: Path) -> Path:
+    """``path``, once the folders that it lies in exist.
+
+    Raises:
+        InputError: a folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, "runs", error) from error
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """As :func:`fghash.files.replacing`, with the folders that the file lies in.
@@ -17,11 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be made or written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, "runs", error) from error
-    with files.replacing(path, "runs") as temporary:
+    with files.replacing(with_folder(path), "runs") as temporary:
         yield temporary
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
@@ -45,9 +46,8 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
     if not place.is_dir():
         with _disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / f".{place.name}.lock") as alone:
-                if alone:  # then what is half-built is of a build that was killed
-                    _clear(root.glob(f".{place.name}.building-*"))
+            with FileLock(root / f".{place.name}.lock"):  # freed by the system if this process is killed
+                _clear(root.glob(f".{place.name}.building-*"))  # half-built by a process that was killed
                 if not place.is_dir():
                     _build(files, place, short_side, n_threads)
     return open_cache(place, len(files), short_side)
@@ -175,23 +175,6 @@ def _each(do: Callable[[int], Any], count: int, n_threads: int, title: str) -> I
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold a lock file, which the system frees even if this process is killed; gives whether it can.
-
-    Where there are none, two builders do the work twice, and the rename decides.
-    """
-    with path.open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-            alone = True
-        except (ImportError, OSError):  # another system, or a network disk without locks
-            alone = False
-        yield alone
 
 
 @contextlib.contextmanager
