@@ -60,7 +60,7 @@ def test_every_command_names_known_things() -> None:
 def test_the_table_of_methods_is_that_of_the_registry() -> None:
     from fghash.registry import METHODS
 
-    section = README.partition("## How certain")[2].partition("\n## ")[0]
+    section = README.partition("## Reproduction fidelity")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(METHODS)
 
