@@ -27,7 +27,7 @@ from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
-from fghash.report import leaderboard, print_table, write_leaderboard
+from fghash.report import print_table, write_leaderboard
 from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
@@ -277,10 +277,10 @@ def _keep(run: Run, records: list[Record], trainer: pl.Trainer, seconds: dict[st
 def _show(runs: Path, folder: RunFolder, protocol: RetrievalProtocol) -> int:
     """Rewrite the leaderboard, print this run's rows and say where the rest is."""
     out = runs / "leaderboard.csv"
-    write_leaderboard(runs, [out])
+    frame = write_leaderboard(runs, [out])
     records = folder.records(protocol.name)
-    frame = leaderboard(runs, protocol.name)
-    print_table(frame[frame["group"].isin({record.group for record in records})])
+    of_run = frame["group"].isin({record.group for record in records})
+    print_table(frame[of_run & (frame["protocol"] == protocol.name)])
     _say(f"run: {folder.path}\nleaderboard: {out}")
     return 2 if any(record.scores.get("map") is None for record in records) else 0
 

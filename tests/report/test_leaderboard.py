@@ -4,10 +4,13 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import statistics
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from fghash.errors import InputError
 from fghash.report import leaderboard, print_table, to_csv, to_latex, to_markdown, write_leaderboard
 from fghash.report.writers import write_table
 from fghash.settings.identity import group_id, run_id
+from fghash.store import SkippedRecord
 from store_fixtures import make_record, store
 
 
@@ -54,8 +58,10 @@ def test_columns_begin_as_promised(tmp_path: Path) -> None:
     header = to_csv(leaderboard(tmp_path)).splitlines()[0].split(",")
     assert header == [
         "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std",
-        "data_fingerprint", "trained_bits", "variant", "selection", "protocol", "map_real", "map_real_std",
-        "n_queries", "precision_at_9", "precision_at_10", "notes", "data_description", "group",
+        "data_fingerprint", "trained_bits", "preset", "variant", "selection", "protocol", "epochs",
+        "image_passes", "batch_size", "train_seconds", "stopped_by_time", "map_real", "map_real_std",
+        "n_queries", "precision_at_9", "precision_at_10", "queries_in_gallery", "truncated_images", "notes",
+        "data_description", "group",
     ]  # fmt: skip
 
 
@@ -87,6 +93,72 @@ def test_protocols_galleries_lengths_data_and_variants_are_never_averaged(tmp_pa
     assert sorted(leaderboard(tmp_path)["map"]) == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert list(leaderboard(tmp_path)["seeds"]) == [1] * 5
     assert list(leaderboard(tmp_path, protocol="fghash-1@5")["map"]) == [0.2]
+
+
+BUDGETS = [
+    {"epochs": 2},
+    {"image_passes": 10},
+    {"batch_size": 8},
+    {"stopped_by_time": True},
+    {"preset": "faithful"},
+    {"epochs": None},
+]
+
+
+@pytest.mark.parametrize("changes", BUDGETS, ids=lambda changes: next(iter(changes)))
+def test_presets_and_budgets_are_never_averaged_and_their_columns_tell_them_apart(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    whole = {
+        "preset": "default", "epochs": 30, "image_passes": 900, "batch_size": 64, "stopped_by_time": False,
+    }  # fmt: skip
+    store(tmp_path, make_record(seed=0, **whole), make_record(seed=1, **{**whole, **changes}))
+    frame = leaderboard(tmp_path)
+    assert list(frame["seeds"]) == [1, 1]
+    (name,) = changes
+    first, second = cells(to_csv(frame))
+    assert first[name] != second[name]
+
+
+def test_the_seconds_of_training_are_averaged_over_the_seeds(tmp_path: Path) -> None:
+    store(
+        tmp_path, *(make_record(seed=seed, train_seconds=seconds) for seed, seconds in enumerate((1.0, 4.0)))
+    )
+    (row,) = cells(to_csv(leaderboard(tmp_path)))
+    assert (row["seeds"], row["train_seconds"]) == ("2", "2.5")
+
+
+def test_a_store_of_the_first_version_shows_with_what_its_configs_say() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SkippedRecord)
+        frame = leaderboard(Path(__file__).with_name("old_store"))
+    assert list(zip(frame["method"], frame["bits"], frame["gallery_codes"], strict=True)) == [
+        ("dpq", 8, "network"), ("dpq", 16, "network"), ("dpq", 24, "network"), ("adsh", 32, "network"),
+        ("dpq", 32, "network"), ("adsh", 32, "learned"),
+    ]  # fmt: skip
+    assert set(frame["preset"]) == {"default"}
+    assert set(frame["epochs"]) == {2}
+    assert frame["image_passes"].isna().all()
+    assert float(frame["map"][1]) == 0.056584486431552714
+    assert all(text.endswith("trainer.max_epochs=2") for text in frame["variant"])
+
+
+def test_the_variant_follows_the_config_beside_the_record_not_what_was_noted_then(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).with_name("old_store"), tmp_path / "runs")
+    config = next((tmp_path / "runs").glob("*/dpq/*/*/config.yaml"))
+    config.write_text(
+        config.read_text().replace("max_epochs: 2", "max_epochs: 30").replace("mu: 1.0", "mu: 9.0")
+    )
+    frame = leaderboard(tmp_path / "runs")
+    assert set(frame[frame["method"] == "dpq"]["variant"]) == {"method.mu=9.0"}
+
+
+def test_a_run_in_two_folders_counts_once(tmp_path: Path) -> None:
+    store(tmp_path, make_record(seed=0), make_record(seed=1))
+    shutil.copytree(tmp_path / "synthetic", tmp_path / "backup of synthetic")
+    with pytest.warns(SkippedRecord, match="second copy of run"):
+        frame = leaderboard(tmp_path)
+    assert list(frame["seeds"]) == [2]
 
 
 def test_an_unknown_protocol_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +18,14 @@ from fghash.settings.config import (
     OptimConfig,
     RunConfig,
     TrackingConfig,
-    plain,
     scientific,
 )
+from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
-_OWN = Layer("fghash", {"trainer": {"max_epochs": 30}})  # under every preset; Lightning's default is 1000
+_OWN = Layer("fghash", {"trainer": OWN_TRAINER})
 # Trainer arguments whose default is ours: what is said of them counts even if it is Lightning's default.
 _OURS = {"max_epochs", "sync_batchnorm", "num_sanity_val_steps", "log_every_n_steps", "enable_model_summary"}
-_UNVARIED = {
-    "method.name",
-    "data.name",
-    "backbone.name",
-    "bits",
-    "seed",
-}  # columns of their own in the leaderboard
 
 
 @dataclass(frozen=True)
@@ -188,16 +180,7 @@ def _canonical(
 
 def _differences(asked: RunConfig, unvaried: RunConfig) -> Iterator[str]:
     """``key=value`` of each scientific setting that is not as in ``unvaried``, sorted."""
-    ours, theirs = dict(_flat(scientific(asked))), dict(_flat(scientific(unvaried)))
-    for key in sorted(ours.keys() | theirs.keys()):
-        if key not in _UNVARIED and ours.get(key) != theirs.get(key):
-            value = ours.get(key)
-            yield f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", plain(value)
+    ours, theirs = flat(scientific(asked)), flat(scientific(unvaried))
+    for key in sorted((ours.keys() | theirs.keys()) - COLUMNS):
+        if ours.get(key) != theirs.get(key):
+            yield shown(key, ours.get(key))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fghash import published as papers_report
-from fghash.report.leaderboard import LEADING, SECOND, leaderboard
+from fghash.report.grouping import LEADING, SECOND, leaderboard
 from fghash.report.writers import require_known_suffix, write_table
 
 FACTS = ("backbone", "gallery_codes", "selection", "subset", "metric")
@@ -83,7 +83,7 @@ def _with_papers(ours: list[dict[str, Any]], papers: pd.DataFrame) -> list[dict[
 
 def _published_row(row: Mapping[Any, Any], ours: list[dict[str, Any]]) -> dict[str, Any]:
     same = ("data", "method", "bits", "backbone", "gallery_codes", "variant", "selection", "subset", "metric")
-    text = dict.fromkeys(("data_fingerprint", "data_description", "group"), "")
+    text = dict.fromkeys(("data_fingerprint", "data_description", "group", "preset"), "")
     return {
         **text, **{name: row[name] for name in same}, "map": row["score"], "protocol": "published",
         "source": row["source"], "certainty": row["certainty"], "differs": _differs(row, ours),

@@ -25,6 +25,7 @@ import numpy as np
 import fghash.codes as code_files
 from fghash.codes import RealCodes
 from fghash.errors import InputError
+from fghash.store.index import run_names
 from fghash.store.lock import locked
 from fghash.store.parsing import read_json
 from fghash.store.reading import finished, json_files, markers
@@ -224,9 +225,7 @@ def run_folders(runs: Path) -> Iterator[RunFolder]:
     Raises:
         InputError: there is no such folder.
     """
-    if not runs.is_dir():
-        raise InputError(f"runs: no such folder '{runs}'")
-    yield from (RunFolder(path.parent) for path in sorted(runs.glob("*/*/*/*/finished")))
+    yield from (RunFolder(runs / name) for name in run_names(runs))
 
 
 def require_writable(runs: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small JSON files of the store, read with limits: what is in them may be damaged or of another origin."""
+"""Small files of the store, read with limits: what is in them may be damaged or of another origin."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ def read_json(path: Path, limit: int | None = MAX_BYTES) -> Any:
     """The JSON value in a file of at most ``limit`` bytes.
 
     Raises:
-        InputError: no readable file, larger than ``limit``, not UTF-8, or not JSON.
+        InputError: as :func:`read_file` and :func:`parse_json`.
+    """
+    return parse_json(read_file(path, limit))
+
+
+def read_file(path: Path, limit: int | None = MAX_BYTES) -> bytes:
+    """The content of a file of at most ``limit`` bytes.
+
+    Raises:
+        InputError: not a regular file, not readable, or larger than ``limit``.
     """
     try:
+        if not path.is_file():  # reading a pipe would wait for its writer
+            raise FileNotFoundError(2, "no such file")
         with path.open("rb") as file:
             content = file.read(-1 if limit is None else limit + 1)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot be read ({reason})") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})") from None
+    except ValueError as error:  # a null byte or a surrogate in the name
+        raise InputError(f"cannot be read ({error})") from None
     if limit is not None and len(content) > limit:
         raise InputError(f"larger than {limit:,} bytes")
-    return parse_json(content)
+    return content
 
 
 def parse_json(content: str | bytes) -> Any:

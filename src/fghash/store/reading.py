@@ -1,16 +1,29 @@
-"""What a run's folder says is finished: its markers, and the records that they name."""
+"""What a run's folder says is finished: its markers, the records that they name, and the config beside."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fghash.errors import InputError
 from fghash.files import is_temporary
-from fghash.store.parsing import read_json
+from fghash.settings.config import plain
+from fghash.store.parsing import read_file, read_json
 from fghash.store.record import Record, read_record
+
+# What an attack on a YAML reader is made of: repeated aliases, and nesting without end.
+_ALIAS = re.compile(rb"(^|[\s\[{,-])&", re.MULTILINE)
+_NESTING = re.compile(rb"[\[{?-]")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_NESTING = 2_000
+_MAX_CONFIG = 200_000
+_OF_THIS_RUN = re.compile(rb"^(seed|runs|gpus):.*\n", re.MULTILINE)
 
 
 @dataclass
@@ -38,6 +51,26 @@ def finished(run: Path) -> Finished:
         kinds.add(kind)
         found.records.append(record)
     return found
+
+
+def read_config(run: Path) -> dict[str, Any] | None:
+    """The run's ``config.yaml`` as plain nested values, without its seed; ``None`` if it is not readable."""
+    try:
+        text = read_file(run / "config.yaml", _MAX_CONFIG)
+    except InputError:
+        return None
+    return _parsed(_OF_THIS_RUN.sub(b"", text))
+
+
+@lru_cache(maxsize=4096)  # the runs that differ in nothing but the seed have the same
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    if len(_NESTING.findall(text)) > _MAX_NESTING or _ALIAS.search(text):
+        return None
+    try:
+        values = plain(yaml.load(text, _LOADER))  # noqa: S506, it is a safe one
+    except Exception:  # damage shows as anything, from the parser's errors to a date that does not exist
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def json_files(folder: Path) -> list[Path]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,34 +124,40 @@ def read_record(path: Path) -> Record:
 
 
 def _check_fields(values: Mapping[str, Any]) -> None:
-    wrong = sorted((_REQUIRED - values.keys()) | (values.keys() - _KINDS.keys()))
-    if wrong:
+    if not _REQUIRED <= values.keys() <= _KINDS.keys():
+        wrong = sorted((_REQUIRED - values.keys()) | (values.keys() - _KINDS.keys()))
         raise InputError(f"missing or unknown fields {_short(wrong)}")
     for name, value in values.items():
-        if not _fits(_KINDS[name], value):
+        fits, expected = _KINDS[name]
+        if not fits(value):
             got = _wrong_score(value) if name == "scores" else _short(value)
-            raise InputError(f"field '{name}' got {got}, expected {_EXPECTED[_KINDS[name]]}")
+            raise InputError(f"field '{name}' got {got}, expected {expected}")
 
 
-def _fits(kind: str, value: Any) -> bool:
-    if kind.endswith(" | None") and value is None:
-        return True
-    kind = kind.removesuffix(" | None")
-    if kind == "str":
-        return isinstance(value, str)
-    if kind == "bool":
-        return isinstance(value, bool)
-    if kind == "int":
-        return isinstance(value, int) and _is_number(value)
-    if kind == "float":
-        return _is_number(value)
-    return isinstance(value, dict) and all(_is_score(name, score) for name, score in value.items())
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)
+    return (kind is float or kind is int) and -_LIMIT < value < _LIMIT  # false for NaN too
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -_LIMIT < value < _LIMIT
+
+
+def _are_scores(value: Any) -> bool:
+    return type(value) is dict and all(_is_score(name, score) for name, score in value.items())
 
 
 def _is_score(name: str, value: Any) -> bool:
-    return (
-        (value is None or _is_number(value)) and name not in _RESERVED and bool(_SCORE_NAME.fullmatch(name))
-    )
+    return (value is None or _is_number(value)) and _is_score_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_score_name(name: str) -> bool:
+    return name not in _RESERVED and _SCORE_NAME.fullmatch(name) is not None
 
 
 def _wrong_score(value: Any) -> str:
@@ -158,24 +165,23 @@ def _wrong_score(value: Any) -> str:
     return next(f"{_short(name)}: {_short(score)}" for name, score in scores if not _is_score(name, score))
 
 
-def _is_number(value: Any) -> bool:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and -_LIMIT < value < _LIMIT  # false for NaN too
-
-
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-_KINDS = {field.name: str(field.type) for field in fields(Record)}
+def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_OF_TYPE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (_is_text, "text"),
+    "int": (_is_integer, "an integer below 2^63"),
+    "int | None": (_or_null(_is_integer), "an integer below 2^63 or null"),
+    "float | None": (_or_null(_is_number), "a finite number below 2^63 or null"),
+    "bool | None": (_or_null(lambda value: type(value) is bool), "true, false or null"),
+    "Mapping[str, Score]": (_are_scores, "scores by name, each a finite number below 2^63 or null"),
+}
+_KINDS = {field.name: _OF_TYPE[str(field.type)] for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _RESERVED = {*_KINDS, "seeds", "map_std", "map_real_std", "map_within_family_std"} - {"bits", "protocol"}
-_EXPECTED = {
-    "str": "text",
-    "int": "an integer of at most 63 bits",
-    "int | None": "an integer of at most 63 bits or null",
-    "float | None": "a finite number below 2^63 or null",
-    "bool | None": "true, false or null",
-    "Mapping[str, Score]": "scores by name, each a finite number below 2^63 or null",
-}
