@@ -73,7 +73,7 @@ def _members(stored: Iterable[StoredRun]) -> Iterator[Member]:
         for line in run.skipped:
             warnings.warn(line, SkippedRecord, stacklevel=4)
         for record in run.records:
-            key = (record.run, record.bits, record.gallery_codes, record.protocol)
+            key = (record.data, record.run, record.bits, record.gallery_codes, record.protocol)
             if key in seen:
                 warnings.warn(f"skipped a second copy of run {record.run}: '{run.path}'", SkippedRecord, 4)
                 continue

@@ -1,27 +1,19 @@
-"""A leaderboard as a file: CSV keeps every digit, Markdown and LaTeX are for reading."""
+"""A leaderboard as a file: CSV holds every column and digit, Markdown and LaTeX are for reading."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fghash.errors import InputError
+from fghash.report.cells import cell, no_formula
+from fghash.report.sections import BUDGET, Section, sections
 from fghash.store.writing import write_text
 
-SHORT = (
-    "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std", "map_real", "variant",
-    "subset", "source", "certainty", "differs", "notes",
-)  # fmt: skip
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
+_BEST = ("map", "map_real")  # columns whose best value is bold
+_COMPARABLE = ("data", "bits", "gallery_codes", *BUDGET)  # among rows that agree in these
 
 
 def write_table(frame: pd.DataFrame, out: Path) -> None:
@@ -43,52 +35,26 @@ def require_known_suffix(out: Path) -> None:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Every column; reals in the shortest form that reads back as the same number, missing cells empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    writer.writerows([_exact(value) for value in row] for row in _rows(frame))
-    return text.getvalue()
+    """Every column; reals in the shortest form that reads back as the same number, missing cells empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    texts = {
+        name: [no_formula(value) if isinstance(value, str) else value for value in frame[name]]
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return str(frame.assign(**texts).to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """A table for each of :func:`sections`."""
-    return "\n".join(f"{title}\n\n{_markdown(part)}" for title, part in sections(frame))
+    """A table for each of :func:`fghash.report.sections.sections`."""
+    return "\n".join(_markdown(section) for section in sections(frame))
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """A ``tabular`` (booktabs) for each of :func:`sections`."""
-    return "\n".join(f"% {title}\n{_tabular(part)}" for title, part in sections(frame))
-
-
-def sections(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The short tables to read one by one, with their titles.
-
-    One for each protocol, because scores under different protocols are never read side by side; of a
-    comparison with published rows, one for each of its blocks. An empty frame gives one empty table.
-    """
-    by, word = ("block", "") if "block" in frame else ("protocol", "protocol ")
-    for value in frame[by].unique():
-        yield f"{word}{value}", short(frame[frame[by] == value])
-    if frame.empty:
-        yield "no finished run", short(frame)
-
-
-def short(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a reader compares, without those that say nothing in any row."""
-    kept = [name for name in SHORT if name in frame and not _is_blank(frame[name])]
-    return frame[kept] if len(frame) else frame[[name for name in SHORT if name in frame]]
-
-
-def cell(value: Any) -> str:
-    """A value as a reader wants it: four decimals, nothing for nothing.
-
-    >>> cell(0.41237), cell(float("nan")), cell(32)
-    ('0.4124', '', '32')
-    """
-    if _is_missing(value):
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    """A ``tabular`` (booktabs) for each of the sections; the best of comparable rows is bold."""
+    return "\n".join(_tabular(section) for section in sections(frame))
 
 
 def _writer(out: Path) -> Callable[[pd.DataFrame], str]:
@@ -100,37 +66,43 @@ def _writer(out: Path) -> Callable[[pd.DataFrame], str]:
     return writers[out.suffix]
 
 
-def _markdown(frame: pd.DataFrame) -> str:
-    lines = [list(frame.columns), ["---"] * len(frame.columns)]
-    lines += [[cell(value).replace("|", r"\|") for value in row] for row in _rows(frame)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _markdown(section: Section) -> str:
+    texts = section.table.astype(object).map(cell).map(_escape_markdown)
+    lines = [list(texts.columns), ["---"] * len(texts.columns), *texts.to_numpy().tolist()]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    paragraphs = [_escape_markdown(text) for text in (section.title, section.sentence()) if text]
+    return "\n\n".join([*paragraphs, table])
 
 
-def _tabular(frame: pd.DataFrame) -> str:
-    lines = [[_tex(cell(value)) for value in row] for row in _rows(frame)]
-    head = " & ".join(_tex(name) for name in frame.columns)
-    body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
-    columns = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
-    rules = f"\\toprule\n{head} \\\\\n\\midrule\n{body}\\bottomrule\n"
-    return f"\\begin{{tabular}}{{{columns}}}\n{rules}\\end{{tabular}}\n"
+def _escape_markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("<", "&lt;")
 
 
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+def _tabular(section: Section) -> str:
+    table = section.table
+    columns = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in table.dtypes)
+    styled = table.astype(object).map(cell).style.format(escape="latex").format_index(escape="latex", axis=1)
+    bold = _best(table).map(lambda best: "textbf: --rwrap;" if best else "")
+    tabular = styled.apply(lambda _: bold, axis=None).hide(axis="index")
+    body = str(tabular.to_latex(column_format=columns, hrules=True))
+    title = section.title.replace("\\", "/")
+    return f"% {title}\n{_shared_line(section)}{body}"
 
 
-def _rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    columns = [frame[name].astype(object).tolist() for name in frame.columns]
-    return list(zip(*columns, strict=True))
+def _shared_line(section: Section) -> str:
+    """The sentence above the table, escaped as its cells are."""
+    if not section.shared:
+        return ""
+    line = pd.DataFrame({"text": [section.sentence()]}).style.format(escape="latex").hide(axis="index")
+    text = line.hide(axis="columns").to_latex().splitlines()[1].removesuffix("\\\\").strip()
+    return f"\\noindent{{\\small {text}}}\\par\n"
 
 
-def _exact(value: Any) -> str:
-    return "" if _is_missing(value) else repr(value) if isinstance(value, float) else str(value)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or bool(pd.isna(value))
-
-
-def _is_blank(column: pd.Series) -> bool:
-    return all(_is_missing(value) or value == "" for value in column)
+def _best(table: pd.DataFrame) -> pd.DataFrame:
+    """Which cells hold the best score of two or more comparable rows."""
+    best = pd.DataFrame(False, index=table.index, columns=table.columns)
+    keys = [table[name].map(cell) for name in _COMPARABLE if name in table]
+    for name in [name for name in _BEST if name in table and keys]:
+        groups = table[name].groupby(keys)
+        best[name] = table[name].eq(groups.transform("max")) & (groups.transform("count") > 1)
+    return best
