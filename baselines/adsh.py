@@ -6,19 +6,16 @@ by ``fghash.layers.asymmetric``. ExchNet without parts and without exchange.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.heads import PooledLinear, start_small
 from fghash.layers.precision import at_least_float32
 from fghash.methods.alternating import AlternatingMethod
-from fghash.methods.base import check_bits
 from fghash.settings.config import OptimConfig
 
 
@@ -45,29 +42,24 @@ class ADSH(AlternatingMethod):
         scaled: bool = True,
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
-        self.head = PooledLinear(backbone.channels[-1], bits)
+        self.head = PooledLinear(backbone.width, bits)
         start_small(self.head.linear)
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight, scaled=scaled)
 
-    @classmethod
-    def allows_bits(cls, bits: int, **settings: Any) -> None:
-        """Any positive length."""
-        check_bits(bits, bits > 0, "adsh", "allowed: any positive length")
-
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """The real values (b, bits) whose signs are the code."""
-        values: Tensor = self.head(self.backbone.forward_until(4, images))
+        values: Tensor = self.head(features.vector)
         return values
 
-    def encode(self, images: Tensor) -> BinaryCodes:
+    def encode(self, features: Features) -> BinaryCodes:
         """The signs of the hash layer."""
-        return BinaryCodes.from_signs(self(images))
+        return BinaryCodes.from_signs(self(features))
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """u = tanh of the hash layer, compared by cosine."""
-        return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
+        return RealCodes(torch.tanh(self(features).float()).numpy(force=True), "cosine")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The asymmetric objective of the global batch against the codes of all training items."""
-        everyone, outputs = self.gather(batch, torch.tanh(at_least_float32(self(batch.images))))
-        return self.alternation.terms(outputs, everyone)
+        together, outputs = self.gather(batch, torch.tanh(at_least_float32(self(batch.features))))
+        return self.alternation.terms(outputs, together)

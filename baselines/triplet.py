@@ -5,18 +5,16 @@ As in the code of FPH's own lab (zhongzhh8/Image-Retrieval), hence FPH's control
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.heads import PooledLinear
 from fghash.layers.precision import at_least_float32
 from fghash.layers.triplet import default_margin, triplet_loss
-from fghash.methods.base import HashingMethod, check_bits
+from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
 
@@ -37,27 +35,22 @@ class Triplet(HashingMethod):
         margin: float | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
-        self.head = PooledLinear(backbone.channels[-1], bits)
+        self.head = PooledLinear(backbone.width, bits)
         self.margin = default_margin(bits) if margin is None else margin
 
-    @classmethod
-    def allows_bits(cls, bits: int, **settings: Any) -> None:
-        """Any positive length."""
-        check_bits(bits, bits > 0, "triplet", "allowed: any positive length")
-
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """u = tanh of the hash layer, (b, bits)."""
-        return torch.tanh(at_least_float32(self.head(self.backbone.forward_until(4, images))))
+        return torch.tanh(at_least_float32(self.head(features.vector)))
 
-    def encode(self, images: Tensor) -> BinaryCodes:
+    def encode(self, features: Features) -> BinaryCodes:
         """The signs of u."""
-        return BinaryCodes.from_signs(self(images))
+        return BinaryCodes.from_signs(self(features))
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """u, compared by cosine."""
-        return RealCodes(self(images).float().numpy(force=True), "cosine")
+        return RealCodes(self(features).float().numpy(force=True), "cosine")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The triplet loss over the global batch."""
-        everyone, outputs = self.gather(batch, self(batch.images))
-        return {"triplet": triplet_loss(outputs, everyone.labels, self.margin)}
+        together, outputs = self.gather(batch, self(batch.features))
+        return {"triplet": triplet_loss(outputs, together.labels, self.margin)}

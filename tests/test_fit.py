@@ -13,6 +13,7 @@ import yaml
 
 import processes
 from fghash.cli import main
+from fghash.presets import preset_names
 from fghash.registry import METHODS
 from fghash.training.callbacks import Reseed
 from fghash.training.checkpoints import read_checkpoint
@@ -220,8 +221,9 @@ def test_validation_picks_the_checkpoint_and_the_row_says_so(tmp_path):
     assert int(row["n_gallery"]) == 72
 
 
-@pytest.mark.parametrize("preset", ["default", "faithful"])
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(
+    ("method", "preset"), [(name, preset) for name in sorted(METHODS) for preset in preset_names(name)]
+)
 def test_every_method_runs_with_both_presets(method, preset, tmp_path):
     assert fit(tmp_path / "runs", "--preset", preset, method=method, epochs=2) == 0
     table = rows(tmp_path / "runs")

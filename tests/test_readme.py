@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,23 +24,29 @@ def test_the_evaluation_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102
 
 
-def test_the_method_of_the_recipe_trains_and_encodes() -> None:
-    import torch
-
-    from fghash.backbone import Backbone
-    from fghash.batch import Batch
-    from fghash.settings.config import BackboneConfig, OptimConfig
-
-    (example,) = [block for block in blocks("python") if "class Plain" in block]
-    names: dict[str, Any] = {"__name__": "plain"}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
-    torch.manual_seed(0)
-    method = names["Plain"](Backbone(BackboneConfig()), 3, 16, OptimConfig(), weight=0.5)
-    images = torch.randn(4, 3, 64, 64)
-    terms = method.loss(Batch(images, torch.tensor([0, 1, 2, 0]), torch.arange(4)))
-    sum(terms.values()).backward()
-    assert method.hash.weight.grad.abs().sum() > 0
-    assert method.eval().encode(images).bits.shape == (4, 16)
+def test_two_files_make_a_method(tmp_path: Path) -> None:
+    """The README's method and entry, installed as another package would, pass the contract of all methods."""
+    (method,) = [block for block in blocks("python") if "class Plain" in block]
+    (entry,) = [block for block in blocks("python") if block.startswith('"plain":')]
+    (tmp_path / "plain_package.py").write_text(method)
+    (tmp_path / "plain_entry.py").write_text(
+        "from fghash.registry import MethodInfo\n"
+        + "ENTRIES = {" + entry.replace("fghash.methods.plain:", "plain_package:") + "}\n"
+        + 'PLAIN = ENTRIES["plain"]\n'
+    )  # fmt: skip
+    info = tmp_path / "plain-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plain\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[fghash.methods]\nplain = plain_entry:PLAIN\n")
+    tests = [str(ROOT / "tests" / "methods" / "test_contract.py"), str(ROOT / "tests" / "test_fit.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "plain", "-p", "no:cacheprovider", *tests],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    n_passed = int(re.search(r"(\d+) passed", done.stdout).group(1))  # type: ignore[union-attr]
+    assert n_passed >= 13, done.stdout
 
 
 def test_every_command_names_known_things() -> None:

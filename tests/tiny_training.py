@@ -69,3 +69,14 @@ def train(method, data, epochs, *, checkpoint=None, callbacks=(), folder=None, *
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint)
     return trainer
+
+
+def seen(method, images):
+    """What the method reads of these images."""
+    n = len(images)
+    return method.read(Batch(images, torch.zeros(n, dtype=torch.long), torch.arange(n))).features
+
+
+def loss(method, images, labels):
+    """The terms of the method's loss over one batch of images."""
+    return method.loss(method.read(Batch(images, labels, torch.arange(len(images)))))

@@ -28,13 +28,15 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from fghash.data.datamodule import RetrievalDataModule
-from fghash.data.images.transforms import MEAN, STD
 from fghash.data.sets.cub200 import Cub200
 from fghash.data.sets.folder import Folder
 
 BATCH, SIZE = 64, 224
 DataSet = Callable[..., RetrievalDataModule]
 SHARED = Path(os.environ.get("FGHASH_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 
 
 def main() -> None:

@@ -30,7 +30,6 @@ from fghash.batch import Batch
 from fghash.cli.flags import read_flags
 from fghash.cli.layers import flag_layer
 from fghash.cli.resolve import choose, resolve
-from fghash.data.datamodule import finish
 from fghash.methods.optim import build_optimizer
 from fghash.pipeline import Run, prepare, train
 from fghash.settings.config import RunConfig
@@ -140,7 +139,7 @@ class Stopwatch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Count."""
-        self.images += len(batch.images) if trainer.current_epoch else 0
+        self.images += len(batch.labels) if trainer.current_epoch else 0
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop."""
@@ -151,7 +150,8 @@ def bare_speed(config: RunConfig) -> float:
     """Images per second of the plain loop, from the second epoch on."""
     run = prepare(config)
     device = torch.device("cuda" if config.gpus else "cpu")
-    batches, method = list(loaded(run, device)), run.method.to(device).train()
+    method = run.method.to(device).train()
+    batches = list(loaded(run, device))
     optimizer = build_optimizer(config.optim, method.backbone.parameters(), method.head_parameters())
     begun = 0.0
     for epoch in range(int(config.trainer["max_epochs"])):
@@ -159,17 +159,17 @@ def bare_speed(config: RunConfig) -> float:
             begun = now(device)
         for batch in batches:
             optimizer.zero_grad()
-            torch.stack(list(method.loss(batch).values())).sum().backward()
+            torch.stack(list(method.loss(method.read(batch)).values())).sum().backward()
             optimizer.step()
-    images = (int(config.trainer["max_epochs"]) - 1) * sum(len(batch.images) for batch in batches)
+    images = (int(config.trainer["max_epochs"]) - 1) * sum(len(batch.labels) for batch in batches)
     return images / (now(device) - begun)
 
 
 def loaded(run: Run, device: torch.device) -> Iterator[Batch]:
     """The batches of the first epoch, normalised, on the device."""
     for batch in run.data.train_dataloader():
-        whole = finish(batch)
-        yield Batch(*(part.clone().to(device) for part in whole))
+        moved = batch.to(device)
+        yield moved._replace(images=run.method.backbone.normalise(moved.images).clone())
 
 
 def now(device: torch.device) -> float:

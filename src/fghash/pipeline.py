@@ -90,7 +90,7 @@ def prepare(config: RunConfig) -> Run:
     method_class.allows_bits(config.bits, **config.method.settings)
     data = build_data(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    backbone = Backbone(config.backbone)
+    backbone = Backbone(config.backbone, data.image_size)
     method = method_class(backbone, data.num_classes, config.bits, config.optim, **config.method.settings)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)

@@ -24,9 +24,10 @@ def test_its_loss_is_the_published_objective_per_pair():
     drawn = method.alternation.positions(0)[:5]
     index = torch.tensor(drawn)
     images, labels = data.pictures.images[index], data.pictures.labels[index]
-    terms = method.loss(Batch(images, labels, index))
+    batch = method.read(Batch(images, labels, index))
+    terms = method.loss(batch)
     with torch.no_grad():
-        outputs = torch.tanh(method(images)).tolist()
+        outputs = torch.tanh(method(batch.features)).tolist()
     codes, contrast, total = method.alternation.codes.tolist(), method.alternation.contrast.item(), 0.0
     for i, u in enumerate(outputs):
         for j, v in enumerate(codes):

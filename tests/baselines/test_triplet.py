@@ -18,11 +18,11 @@ def test_the_entry_names_the_class():
 @pytest.mark.parametrize(("margin", "expected"), [(None, 7.0), (2.5, 2.5)])
 def test_its_loss_is_the_triplet_loss_of_its_outputs(margin, expected):
     method = tiny_method(Triplet, bits=12, margin=margin).eval()
-    batch = Batch(torch.randn(6, 3, 32, 32), torch.arange(6) % 2, torch.arange(6))
+    batch = method.read(Batch(torch.randn(6, 3, 32, 32), torch.arange(6) % 2, torch.arange(6)))
     found = method.loss(batch)
     assert list(found) == ["triplet"]
-    assert torch.equal(found["triplet"], triplet_loss(method(batch.images), batch.labels, expected))
-    assert (method.encode(batch.images).bits == (method(batch.images) >= 0).numpy()).all()
+    assert torch.equal(found["triplet"], triplet_loss(method(batch.features), batch.labels, expected))
+    assert (method.encode(batch.features).bits == (method(batch.features) >= 0).numpy()).all()
 
 
 @pytest.mark.parametrize("bits", [0, -8])

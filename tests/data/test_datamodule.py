@@ -12,9 +12,8 @@ from lightning_fabric.utilities import move_data_to_device
 
 from fghash.batch import Batch
 from fghash.data import sampling
-from fghash.data.datamodule import finish
 from fghash.data.images.resample import scaled, scaled_shape
-from fghash.data.images.transforms import STD, EvaluationTransform, cut_batch, normalise, stored_size
+from fghash.data.images.transforms import EvaluationTransform, cut_batch, stored_size
 from fghash.data.sets.folder import Folder
 from fghash.data.sets.synthetic import Synthetic
 from fghash.errors import InputError
@@ -29,7 +28,8 @@ def folder(tree: Path, **settings) -> Folder:
 
 def collected(loader) -> Batch:
     batches = list(loader)
-    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    images, labels, index = (torch.cat([batch[i] for batch in batches]) for i in range(3))
+    return Batch(images, labels, index)
 
 
 def test_every_registered_data_set_can_be_loaded():
@@ -37,16 +37,15 @@ def test_every_registered_data_set_can_be_loaded():
         assert issubclass(info.load(), pl.LightningDataModule)
 
 
-def test_batches_are_normalised_floats_in_order(tree: Path):
+def test_batches_are_bytes_in_order(tree: Path):
     module = folder(tree)
     batch = collected(module.query_dataloader())
     pictures = [module.query_items.read(i) for i in range(9)]
     transform = EvaluationTransform(24)
     pictures = [scaled(one, scaled_shape(*one.shape[:2], stored_size(24))) for one in pictures]
     cuts = transform.cuts([one.shape[:2] for one in pictures], [(i, 0) for i in range(9)])
-    expected = normalise(cut_batch(pictures, cuts, 24))
-    assert batch.images.dtype == torch.float32
-    assert torch.equal(batch.images, expected)
+    assert batch.images.dtype == torch.uint8
+    assert torch.equal(batch.images, cut_batch(pictures, cuts, 24))
     assert batch.index.tolist() == list(range(9))
     assert batch.labels.tolist() == module.query_items.labels.tolist()
 
@@ -71,7 +70,7 @@ def test_training_batches_do_not_depend_on_workers(tree: Path, sampler: str):
         return collected(loader)
 
     alone, helped = epoch(0), epoch(2)
-    assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(alone[:3], helped[:3], strict=True))
 
 
 def test_epochs_differ_and_repeat(tree: Path):
@@ -117,17 +116,6 @@ def test_a_bad_file_is_one_line_from_any_process(tree: Path, n_workers: int):
     with pytest.raises(InputError) as caught:
         list(folder(tree, num_workers=n_workers).query_dataloader())
     assert str(caught.value) == f"cannot read image {tree / 'query' / 'ash' / '1.png'}: not an image"
-
-
-def test_bytes_wait_for_the_device(tree: Path):
-    module = folder(tree)
-    loader = module.query_dataloader()
-    loader.as_bytes = True
-    moved = next(iter(loader))
-    assert moved.images.dtype == torch.uint8
-    loader.as_bytes = False
-    assert torch.equal(module.on_after_batch_transfer(moved, 0).images, next(iter(loader)).images)
-    assert finish(finish(moved)).images is not None
 
 
 def test_a_methods_own_order(tree: Path):
@@ -205,19 +193,10 @@ def test_on_a_device_batches_are_the_same_to_a_level(tree: Path, monkeypatch, ca
     queries = list(folder(tree, cache=cache).query_dataloader())
     monkeypatch.setattr(Folder, "_on_accelerator", lambda _: True)
     module = folder(tree, cache=cache)
-    there = [
-        module.on_after_batch_transfer(move_data_to_device(batch, torch.device("cpu")), 0)
-        for batch in module.train_dataloader()
-    ]
-    for mine, theirs in zip(here, there, strict=True):
+    for mine, theirs in zip(here, module.train_dataloader(), strict=True):
         assert torch.equal(mine.index, theirs.index)
-        assert theirs.images.dtype == torch.float32
-        assert (mine.images - theirs.images).abs().max() < 1.01 / 255 / min(STD)
+        moved = move_data_to_device(theirs, torch.device("cpu")).images
+        levels = moved.crop() if cache else moved
+        assert (mine.images.float() - levels.float()).abs().max() <= 1
     for mine, theirs in zip(queries, module.query_dataloader(), strict=True):
-        assert torch.equal(mine.images, finish(theirs).images)
-
-
-def test_batches_that_are_kept_keep_their_values(tree: Path):
-    loader = folder(tree).train_dataloader()
-    kept = [batch.images for batch in loader]
-    assert all(torch.equal(old, new.images) for old, new in zip(kept, loader, strict=True))
+        assert torch.equal(mine.images, theirs.images)

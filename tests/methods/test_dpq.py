@@ -20,7 +20,7 @@ from fghash.methods.dpq.loss import class_loss, margin_loss, quantization_losses
 from fghash.presets import read_preset
 from fghash.settings.config import OptimConfig
 from fghash.training.callbacks import Reseed
-from tiny_training import TinyData, tiny_method, train
+from tiny_training import TinyData, loss, seen, tiny_method, train
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(8))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -102,14 +102,14 @@ def test_truncated_codes_are_the_codes_of_the_first_codebooks():
     whole, short = quantize(vectors, codebooks), quantize(vectors, codebooks[:2])
     assert torch.equal(whole.indices[:, :2], short.indices)
     assert torch.equal(whole.hard[:2], short.hard)
-    codes = method(bits=32, width=20).eval().encode(IMAGES)
+    codes = method(bits=32, width=20).eval().encode(seen(method(bits=32, width=20).eval(), IMAGES))
     decoded = sum(codes.codebooks[m][codes.indices[:, m]] for m in range(2))
     assert np.allclose(codes.prefix(16).decode(), decoded, atol=1e-6)
 
 
 def test_scores_by_lookup_table_are_those_of_the_decoded_codes():
     dpq = method(bits=32, width=20).eval()
-    codes, query = dpq.encode(IMAGES), dpq.encode_queries(IMAGES).vectors[0]
+    codes, query = dpq.encode(seen(dpq, IMAGES)), dpq.encode_queries(seen(dpq, IMAGES)).vectors[0]
     assert (codes.structure, codes.similarity, codes.indices.dtype) == ("additive", "dot", np.uint8)
     table = codes.codebooks @ query
     for item, score in zip(codes.indices, codes.decode() @ query, strict=True):
@@ -290,7 +290,7 @@ def test_training_takes_label_vectors_by_the_names_of_the_classes(tmp_path):
 def test_the_terms_are_the_weighted_losses():
     weights = {"margin_weight": 2.0, "lam": 0.5, "tau": 3.0, "soft_weight": 0.7, "mu": 0.2, "nu": 0.1}
     dpq = method(**SMALL, **weights, gamma=2.0, hinge_mean="all").eval()
-    x, scores = dpq(IMAGES)
+    x, scores = dpq(seen(dpq, IMAGES))
     soft, hard, joint = quantization_losses(x, quantize(x, dpq.codebooks, 2.0))
     expected = {
         "margin": 2 * margin_loss(x, LABELS, dpq.label_vectors, "all"),
@@ -299,7 +299,7 @@ def test_the_terms_are_the_weighted_losses():
         "hard": 0.6 * hard,
         "joint": 0.3 * joint,
     }
-    terms = dpq.loss(BATCH)
+    terms = loss(dpq, IMAGES, LABELS)
     assert terms.keys() == expected.keys()
     for name, term in terms.items():
         assert float(term.detach()) == pytest.approx(float(expected[name].detach()), rel=1e-5)
@@ -308,7 +308,7 @@ def test_the_terms_are_the_weighted_losses():
 @pytest.mark.parametrize("to_encoder", [False, True])
 def test_quantization_trains_the_encoder_only_if_asked(to_encoder):
     dpq = method(**SMALL, quant_grad_to_encoder=to_encoder)
-    terms = dpq.loss(BATCH)
+    terms = loss(dpq, IMAGES, LABELS)
     (terms["soft"] + terms["hard"] + terms["joint"]).backward()
     encoder = [p for name, p in dpq.named_parameters() if name != "codebooks"]
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in encoder) == to_encoder
@@ -317,7 +317,7 @@ def test_quantization_trains_the_encoder_only_if_asked(to_encoder):
 
 def test_label_sets_train_too():
     sets = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [1, 0, 0]])
-    terms = method(**SMALL).loss(Batch(IMAGES, sets, torch.arange(6)))
+    terms = loss(method(**SMALL), IMAGES, sets)
     assert all(torch.isfinite(term) for term in terms.values())
 
 
@@ -348,29 +348,30 @@ def test_values_out_of_range_are_refused(settings, message):
 
 def test_clean_features_are_those_of_evaluation_and_leave_training_on():
     dpq = method(**SMALL, clean_features=True, dropout=0.5).train()
-    seen = []
-    dpq._word_terms = lambda target: seen.append(target) or {}
-    dpq.loss(BATCH)
+    dpq.backbone.eval()
+    targets = []
+    dpq._word_terms = lambda target: targets.append(target) or {}
+    loss(dpq, IMAGES, LABELS)
     assert dpq.training
     assert dpq.head.dropout.training
-    assert torch.allclose(seen[0], dpq.eval()(IMAGES)[0], atol=1e-5)
+    assert torch.allclose(targets[0], dpq.eval()(seen(dpq, IMAGES))[0], atol=1e-5)
 
 
 def test_the_similarity_of_codes_and_queries_can_be_a_distance():
     dpq = method(**SMALL, similarity="l2", assignment="distance").eval()
-    assert dpq.encode(IMAGES).similarity == dpq.embed(IMAGES).similarity == "l2"
+    assert dpq.encode(seen(dpq, IMAGES)).similarity == dpq.embed(seen(dpq, IMAGES)).similarity == "l2"
 
 
 def test_bf16_autocast_chooses_the_same_words_for_nearly_all_items():
     """Stated tolerance: embeddings within 0.05 of one another, 9 of 10 first words the same."""
     images = normal(24, 3, 32, 32, seed=4)
     dpq = method(bits=16, width=40, init_std=0.3).train()
-    dpq.loss(Batch(images, LABELS.repeat(4), torch.arange(24)))  # batch statistics
+    loss(dpq, images, LABELS.repeat(4))  # batch statistics
     dpq.eval()
     with torch.no_grad():
-        full, query = dpq.encode(images), dpq.encode_queries(images)
+        full, query = dpq.encode(seen(dpq, images)), dpq.encode_queries(seen(dpq, images))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            half, half_query = dpq.encode(images), dpq.encode_queries(images)
+            half, half_query = dpq.encode(seen(dpq, images)), dpq.encode_queries(seen(dpq, images))
     assert half.codebooks.dtype == half_query.vectors.dtype == np.float32
     assert (half.indices[:, 0] == full.indices[:, 0]).mean() > 0.9
     assert np.abs(half_query.vectors - query.vectors).max() < 0.05

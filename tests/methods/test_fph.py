@@ -73,9 +73,9 @@ def batch_of(n, classes=3, size=64):
 def test_the_loss_is_the_weighted_sum_over_code_branches_and_levels():
     weights = {"joint_weight": 0.5, "vertical_weight": 2.0, "horizontal_weight": 3.0, "level_weight": 0.25}
     method = tiny_method(FPH, bits=12, vertical_bits=5, **weights).eval()
-    batch = batch_of(7)
+    batch = method.read(batch_of(7))
     terms = method.loss(batch)
-    outputs, maps = method(batch.images), method.backbone(batch.images)
+    outputs, maps = method(batch.features), list(batch.features.maps.values())
     _, votes = method.horizontal(maps)
     margin = default_margin(12)
     own = [triplet_loss(votes[:, level], batch.labels, margin * 7 / 12) for level in range(3)]
@@ -93,8 +93,8 @@ def test_the_loss_is_the_weighted_sum_over_code_branches_and_levels():
 @pytest.mark.parametrize("branch", ["vertical", "horizontal"])
 def test_a_branch_alone_has_all_the_bits_and_one_loss(branch):
     method = tiny_method(FPH, bits=12, branches=branch).eval()
-    batch = batch_of(6)
-    assert method(batch.images).shape == (6, 12)
+    batch = method.read(batch_of(6))
+    assert method(batch.features).shape == (6, 12)
     assert list(method.loss(batch)) == ["joint"]
     assert (method.vertical is None) == (branch == "horizontal")
     assert (method.horizontal is None) == (branch == "vertical")
@@ -106,24 +106,25 @@ def test_it_stands_on_any_backbone(name, vertical, structure):
     torch.manual_seed(0)
     backbone = Backbone(BackboneConfig(name=name))
     method = FPH(backbone, 3, 11, OptimConfig(), vertical=vertical, structure=structure).train()
-    batch = batch_of(4, classes=2)
-    maps = method.backbone(batch.images)
+    batch = method.read(batch_of(4, classes=2))
+    maps = list(batch.features.maps.values())
     for level, climb in enumerate(method.horizontal.climb):
         assert len(climb) == 3 - level
         assert climb(maps[level]).shape == maps[3].shape
     terms = method.loss(batch)
     sum(terms.values()).backward()
-    missing = [n for n, p in method.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    trained = [(n, p) for n, p in method.named_parameters() if p.requires_grad]
+    missing = [n for n, p in trained if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not missing
     assert method.vertical_bits == 5
-    assert method.eval().encode(batch.images).bits_per_item == 11
-    assert method.embed(batch.images).vectors.shape == (4, 11)
+    assert method.eval().encode(batch.features).bits_per_item == 11
+    assert method.embed(batch.features).vectors.shape == (4, 11)
 
 
 @pytest.mark.parametrize("labels", [torch.zeros(4, dtype=torch.long), torch.arange(4)])
 def test_one_sided_batches_are_finite(labels):
     method = tiny_method(FPH, classes=4, level_weight=1.0).train()
-    terms = method.loss(batch_of(4)._replace(labels=labels))
+    terms = method.loss(method.read(batch_of(4)._replace(labels=labels)))
     sum(terms.values()).backward()
     assert all(float(term.detach()) == 0 for term in terms.values())
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)

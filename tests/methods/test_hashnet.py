@@ -10,6 +10,7 @@ from fghash.batch import Batch
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.methods.hashnet import HashNet, beta_at, pairwise_loss
 from fghash.settings.config import BackboneConfig, OptimConfig
+from tiny_training import seen
 
 
 def loop_loss(g, similar, alpha, pairs, class_num):
@@ -90,8 +91,9 @@ def method():
 def test_codes_are_the_signs_of_z_and_the_embedding_is_tanh(method):
     images = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        z = method(images)
-        codes, embedding = method.encode(images), method.embed(images)
+        features = seen(method, images)
+        z = method(features)
+        codes, embedding = method.encode(features), method.embed(features)
     assert isinstance(codes, BinaryCodes)
     assert np.array_equal(codes.bits, (z >= 0).numpy())
     assert isinstance(embedding, RealCodes)
@@ -106,6 +108,7 @@ def test_zero_is_a_one_bit_never_a_third_symbol():
 
 def test_the_loss_of_a_batch_uses_beta(method):
     batch = Batch(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+    batch = method.read(batch)
     with torch.no_grad():
         flat = float(method.loss(batch)["pairwise"])
         method.beta.fill_(50.0)

@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
-from fghash.batch import Batch
 from fghash.codes import QuantizedCodes
 from fghash.errors import InputError
 from fghash.layers.similarity import shared_label
@@ -21,7 +20,7 @@ from fghash.methods.phpq.loss import asymmetric_triplet, class_loss, commitment,
 from fghash.methods.phpq.quantizer import ProductQuantizer, partial_attention
 from fghash.presets import read_preset
 from fghash.training.callbacks import Reseed
-from tiny_training import TinyData, tiny_method, train
+from tiny_training import TinyData, loss, seen, tiny_method, train
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(8))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -94,7 +93,7 @@ def test_the_pyramid_reads_its_levels_and_no_others(levels, lateral, proj):
     channels = (2, 3, 4, 5)
     head = PyramidHybridPooling(channels, 12, levels=levels, lateral=lateral, proj=proj, pool="concat")
     maps = [normal(4, c, 8, 8, seed=c).requires_grad_() for c in channels]
-    embedding = head(maps)
+    embedding = head(dict(enumerate(maps, start=1)))
     embedding.square().sum().backward()
     assert embedding.shape == (4, 12)
     assert [map_.grad is not None for map_ in maps] == [level in levels for level in (1, 2, 3, 4)]
@@ -296,8 +295,8 @@ def test_triplets_are_zero_with_a_finite_gradient_where_there_are_none(labels):
 
 def test_the_terms_are_the_weighted_losses():
     phpq = method(loss_q=2.0, loss_z=3.0, lam_q=0.5, lam_e=0.25, triplet=1.5, margin=0.4).eval()
-    terms = phpq.loss(Batch(IMAGES, LABELS, torch.arange(6)))
-    found = phpq.quantizer(phpq(IMAGES))
+    terms = loss(phpq, IMAGES, LABELS)
+    found = phpq.quantizer(phpq(seen(phpq, IMAGES)))
     real, code = found.real.flatten(1), found.code.flatten(1)
     expected = {
         "quantized": 2 * class_loss(phpq.classifier(code), LABELS),
@@ -312,12 +311,12 @@ def test_the_terms_are_the_weighted_losses():
 
 
 def test_terms_that_are_off_are_not_computed():
-    assert method().loss(Batch(IMAGES, LABELS, torch.arange(6))).keys() == {"quantized", "real"}
+    assert loss(method(), IMAGES, LABELS).keys() == {"quantized", "real"}
 
 
 def test_label_sets_train_too():
     sets = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [1, 0, 0]])
-    terms = method(triplet=1.0).loss(Batch(IMAGES, sets, torch.arange(6)))
+    terms = loss(method(triplet=1.0), IMAGES, sets)
     assert all(torch.isfinite(term) for term in terms.values())
 
 
@@ -335,17 +334,17 @@ def test_label_sets_train_too():
 )
 def test_every_switch_trains_and_encodes(settings):
     phpq = method(**settings)
-    sum(phpq.loss(Batch(IMAGES, LABELS, torch.arange(6))).values()).backward()
+    sum(loss(phpq, IMAGES, LABELS).values()).backward()
     trained = {name for name, p in phpq.named_parameters() if p.requires_grad}
     reached = {name for name, p in phpq.named_parameters() if p.grad is not None}
     assert trained == reached, "DDP would wait for the others"
-    codes = phpq.eval().encode(IMAGES)
+    codes = phpq.eval().encode(seen(phpq.eval(), IMAGES))
     assert codes.bits_per_item == 16
     assert np.allclose(np.linalg.norm(codes.codebooks, axis=-1), 1, atol=1e-5)
 
 
 def test_a_code_of_256_words_takes_one_byte_a_codebook():
-    codes = method(bits=24).eval().encode(IMAGES)
+    codes = method(bits=24).eval().encode(seen(method(bits=24).eval(), IMAGES))
     assert codes.indices.dtype == np.uint8
     assert codes.indices.shape == (6, 3)
     assert (codes.structure, codes.similarity) == ("product", "dot")
@@ -353,30 +352,30 @@ def test_a_code_of_256_words_takes_one_byte_a_codebook():
 
 def test_queries_are_unit_sub_vectors_unless_their_lengths_are_wanted():
     normalised, raw = method().eval(), method(normalised_query=False).eval()
-    vectors = normalised.encode_queries(IMAGES).vectors.reshape(6, 2, 64)
+    vectors = normalised.encode_queries(seen(normalised, IMAGES)).vectors.reshape(6, 2, 64)
     assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5)
-    assert np.allclose(raw.encode_queries(IMAGES).vectors, raw(IMAGES).detach().numpy())
-    assert np.array_equal(normalised.embed(IMAGES).vectors.reshape(6, 2, 64), vectors)
-    assert normalised.embed(IMAGES).similarity == "dot"
+    assert np.allclose(raw.encode_queries(seen(raw, IMAGES)).vectors, raw(seen(raw, IMAGES)).detach().numpy())
+    assert np.array_equal(normalised.embed(seen(normalised, IMAGES)).vectors.reshape(6, 2, 64), vectors)
+    assert normalised.embed(seen(normalised, IMAGES)).similarity == "dot"
 
 
 def test_bf16_autocast_chooses_the_same_words_for_nearly_all_items():
     """Stated tolerance: embeddings within 0.02 of one another, 9 of 10 words the same."""
     images = normal(24, 3, 32, 32, seed=4)
     phpq = method(bits=32).train()
-    phpq.loss(Batch(images, LABELS.repeat(4), torch.arange(24)))  # batch statistics
+    loss(phpq, images, LABELS.repeat(4))  # batch statistics
     phpq.eval()
     with torch.no_grad():
-        full, query = phpq.encode(images), phpq.encode_queries(images)
+        full, query = phpq.encode(seen(phpq, images)), phpq.encode_queries(seen(phpq, images))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            half, half_query = phpq.encode(images), phpq.encode_queries(images)
+            half, half_query = phpq.encode(seen(phpq, images)), phpq.encode_queries(seen(phpq, images))
     assert half.codebooks.dtype == half_query.vectors.dtype == np.float32
     assert (half.indices == full.indices).mean() > 0.9
     assert np.abs(half_query.vectors - query.vectors).max() < 0.02
 
 
 def test_two_items_can_be_trained_on():
-    terms = method(triplet=1.0, lam_q=1.0).loss(Batch(IMAGES[:2], LABELS[:2], torch.arange(2)))
+    terms = loss(method(triplet=1.0, lam_q=1.0), IMAGES[:2], LABELS[:2])
     assert all(torch.isfinite(term) for term in terms.values())
 
 
@@ -415,7 +414,10 @@ def test_twelve_bits_are_two_codebooks_of_64_words():
     PHPQ.allows_bits(12, words=64, kappa=4)
     with pytest.raises(InputError, match="bits: got 12"):
         PHPQ.allows_bits(12)
-    assert method(bits=12, words=64).eval().encode(IMAGES).bits_per_item == 12
+    assert (
+        method(bits=12, words=64).eval().encode(seen(method(bits=12, words=64).eval(), IMAGES)).bits_per_item
+        == 12
+    )
 
 
 class Watch(pl.Callback):

@@ -16,15 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
 from fghash.data.images.cached import cached
-from fghash.data.images.device import Uncut, cut_on_device, uncut
-from fghash.data.images.recycler import Recycler
+from fghash.data.images.device import Uncut, uncut
 from fghash.data.images.resample import compile_now
 from fghash.data.images.transforms import (
     EvaluationTransform,
     TrainTransform,
     Transform,
     cut_batch,
-    normalise,
     stored_size,
 )
 from fghash.data.items import Items, Splits, check_fraction, hold_out
@@ -146,10 +144,6 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         """The items trained on, in order and not augmented."""
         return self._in_order(self.train_items)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device what was moved there as bytes."""
-        return finish(batch)
-
     def _order(self) -> Order:
         if self.train_order is not None:
             return FromSampler(self.train_order)
@@ -177,7 +171,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             pin_memory=self._on_accelerator(),
             persistent_workers=training and n_workers > 0,
         )
-        return BatchLoader(loader, as_bytes=self._on_accelerator())
+        return BatchLoader(loader)
 
     def _default_workers(self) -> int:
         """Of this process's share of the cores all but one; a quarter if the cores train, too."""
@@ -207,38 +201,24 @@ class Pictures(Dataset[Batch]):
 
 
 class BatchLoader:
-    """A DataLoader whose batches are finished, in recycled memory, and whose workers' complaints stay
-    readable.
+    """A DataLoader of bytes whose workers' errors stay readable.
 
-    ``as_bytes`` leaves the images bytes, for :meth:`RetrievalDataModule.on_after_batch_transfer` to
-    normalise them on the device. It is no DataLoader itself, so that Lightning does not rebuild it;
-    ``sampler`` is where Lightning finds ``set_epoch``.
+    It is not a subclass of DataLoader, so that Lightning does not rebuild it; ``sampler`` is where Lightning
+    finds ``set_epoch``.
     """
 
-    def __init__(self, loader: DataLoader[Batch], as_bytes: bool = False) -> None:
-        self.loader, self.as_bytes = loader, as_bytes
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self.loader = loader
         self.sampler, self.batch_sampler, self.dataset = loader.sampler, loader.batch_sampler, loader.dataset
-        self.memory = Recycler()
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            for batch in self.loader:
-                yield batch if self.as_bytes else finish(batch, self.memory)
+            yield from self.loader
         except InputError as error:
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
-
-
-def finish(batch: Batch, memory: Recycler | None = None) -> Batch:
-    """The batch with its images as normalised floats, on the device they are on; unchanged if they are."""
-    images: Tensor | Uncut = batch.images
-    if isinstance(images, Uncut):
-        return batch._replace(images=normalise(cut_on_device(images)))
-    if images.dtype != torch.uint8:
-        return batch
-    return batch._replace(images=normalise(images, None if memory is None else memory.floats(images.shape)))
 
 
 def n_cores() -> int:

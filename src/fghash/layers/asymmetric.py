@@ -215,9 +215,10 @@ class Alternation(nn.Module):
 
     def record(self, index: Tensor, outputs: Tensor) -> None:
         """Keep the outputs (b, q) of the items at these positions for the code step; the latest stay."""
-        rows = self.rows[index]
-        inside = rows >= 0
-        self.outputs[rows[inside]] = outputs.detach().to(self.outputs.dtype)[inside]
+        rows, spare = self.rows[index], len(self.outputs)  # what lies outside goes to a spare row
+        kept = torch.cat([self.outputs, self.outputs.new_zeros(1, self.bits)])
+        kept[torch.where(rows >= 0, rows, spare)] = outputs.detach().to(kept.dtype)
+        self.outputs = kept[:-1]
 
     @torch.no_grad()
     def step(self) -> None:

@@ -19,13 +19,13 @@ def start_small(linear: nn.Linear) -> nn.Linear:
 
 
 class PooledLinear(nn.Module):
-    """Global average pooling and one linear layer: map (b, channels, h, w) -> real values (b, bits)."""
+    """One linear layer: pooled features (b, width) -> real values (b, bits)."""
 
-    def __init__(self, channels: int, bits: int) -> None:
+    def __init__(self, width: int, bits: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(channels, bits)
+        self.linear = nn.Linear(width, bits)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor) -> Tensor:
         """The real values whose signs are the code."""
-        values: Tensor = self.linear(features.mean(dim=(2, 3)))
+        values: Tensor = self.linear(pooled)
         return values

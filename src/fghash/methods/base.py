@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features, Reads
 from fghash.codes import Codes, RealCodes
 from fghash.errors import InputError
 from fghash.methods.optim import build_optimizer, rate_factor
@@ -40,8 +40,10 @@ class HashingMethod(pl.LightningModule, ABC):
 
     Subclasses take ``(backbone, num_classes, bits, optim)`` followed by their own keyword-only settings with
     defaults; the first four come from the pipeline, so every method gets the same backbone and the same bit
-    budget.
+    budget. ``reads`` says which features a method needs; it never sees images.
     """
+
+    reads: Reads = Reads(pooled=True)
 
     def __init__(self, backbone: Backbone, num_classes: int, bits: int, optim: OptimConfig) -> None:
         super().__init__()
@@ -54,23 +56,29 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named, weighted terms (scalars) of the *global* batch: call :meth:`gather` once on what they are
-        made of.
+        """Named, weighted terms (scalars) of the *global* batch, of a batch that has features.
+
+        Call :meth:`gather` once on what the terms are made of.
         """
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Codes:
-        """Codes of these images (b, c, h, w), as a gallery stores them."""
+    def encode(self, features: Features) -> Codes:
+        """Codes of these features, as a gallery stores them."""
 
     # Seams, each with a sensible default.
 
-    def encode_queries(self, images: Tensor) -> Codes:
-        """What a query is compared with; other than :meth:`encode` for asymmetric search."""
-        return self.encode(images)
+    def encode_queries(self, features: Features) -> Codes:
+        """What the gallery is compared with; other than :meth:`encode` for asymmetric search."""
+        return self.encode(features)
 
-    def embed(self, images: Tensor) -> RealCodes | None:
-        """The real embedding before coding, with its similarity, for ``map_real``."""
+    def embed(self, features: Features) -> RealCodes | None:
+        """The real embedding before coding, with its similarity, for ``map_real``; ``None`` without one."""
         return None
+
+    def encode_and_embed(self, features: Features, queries: bool) -> tuple[Codes, RealCodes | None]:
+        """Codes and real embedding of the same features; a method whose head is costly runs it once here."""
+        codes = self.encode_queries(features) if queries else self.encode(features)
+        return codes, self.embed(features)
 
     def learned_codes(self) -> Codes | None:
         """Codes of the training items that training itself optimised, in dataset order; ``None`` without
@@ -84,11 +92,12 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @classmethod
     def allows_bits(cls, bits: int, **settings: Any) -> None:
-        """Refuse a code length that the method, with these settings, cannot have.
+        """Refuse a code length that the method, with these settings, cannot have; by default only 0 and less.
 
         Raises:
             InputError: naming the lengths that are allowed.
         """
+        check_bits(bits, bits > 0, cls.__name__.lower(), "allowed: any positive length")
 
     def code_lengths(self) -> tuple[int, ...]:
         """The code lengths that one training gives, shortest first."""
@@ -107,6 +116,18 @@ class HashingMethod(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
     # The rest is the same for all.
+
+    @final
+    def read(self, batch: Batch) -> Batch:
+        """The batch on the device of the weights, with the features that ``reads`` names in place of images.
+
+        Whatever feeds the network goes through here: training, validation, prediction, class means, starts of
+        codebooks, and encoding from Python. A batch that has features already is only moved.
+        """
+        batch = batch.to(self.device)
+        if batch.images is None:
+            return batch
+        return batch._replace(images=None, features=self.backbone(batch.images, self.reads))
 
     @final
     def schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -136,20 +157,20 @@ class HashingMethod(pl.LightningModule, ABC):
 
         Every process then computes the loss of the whole global batch and nothing is scaled: the averaging of
         gradients across processes cancels the sum in this gather's backward. One process gets its own back.
-        ``images`` stay local.
+        Features stay local.
         """
         if self.trainer_or_none() is None or self.trainer.world_size == 1:
             return (batch, *tensors)
-        labels, index = self._everyones(batch.labels, grads=False), self._everyones(batch.index, grads=False)
-        together = (self._everyones(tensor, grads=True) for tensor in tensors)
-        return (Batch(batch.images, labels, index), *together)
+        labels, index = self._gathered(batch.labels, grads=False), self._gathered(batch.index, grads=False)
+        together = (self._gathered(tensor, grads=True) for tensor in tensors)
+        return (batch._replace(labels=labels, index=index), *together)
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum the method's terms and log each."""
-        terms = self.loss(batch)
+        terms = self.loss(self.read(batch))
         total = torch.stack(list(terms.values())).sum()
-        size = len(batch.images)
+        size = len(batch.labels)
         self.log_dict(
             {f"train/{name}": term.detach() for name, term in terms.items()},
             on_epoch=True,
@@ -193,12 +214,10 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @torch.no_grad()
     def _encoded(self, batch: Batch, queries: bool) -> Encoded:
-        with self.backbone.remember():
-            codes = self.encode_queries(batch.images) if queries else self.encode(batch.images)
-            embedding = self.embed(batch.images)
+        codes, embedding = self.encode_and_embed(self.read(batch).features, queries)
         return Encoded(batch.index.cpu().numpy(), batch.labels.cpu().numpy(), codes, embedding)
 
-    def _everyones(self, tensor: Tensor, grads: bool) -> Tensor:
+    def _gathered(self, tensor: Tensor, grads: bool) -> Tensor:
         ranks: Any = self.all_gather(tensor, sync_grads=grads)
         together: Tensor = ranks.flatten(0, 1)
         return together

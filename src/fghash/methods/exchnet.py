@@ -25,14 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features, Reads
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
 from fghash.layers.settings import require
 from fghash.methods.alternating import AlternatingMethod
-from fghash.methods.base import check_bits
 from fghash.methods.optim import build_optimizer
 from fghash.settings.config import OptimConfig
 
@@ -159,9 +158,15 @@ def members(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def anchors_of(anchors: Tensor, labels: Tensor) -> Tensor:
     """Anchors (b, M, c) of the items' classes, of (classes, M, c); their mean for an item with several."""
-    item, label = members(labels)
-    sums = anchors.new_zeros(len(labels), *anchors.shape[1:]).index_add_(0, item, anchors[label])
-    return sums / torch.bincount(item, minlength=len(labels)).clamp_min(1)[:, None, None]
+    if labels.ndim == 1:
+        return anchors[labels]
+    shares = labels.to(anchors.dtype)
+    shares = shares / shares.sum(1, keepdim=True).clamp_min(1)
+    return torch.einsum("bk,kmc->bmc", shares, anchors)
+
+
+def _real(values: Tensor) -> RealCodes:
+    return RealCodes(torch.tanh(values.float()).numpy(force=True), "cosine")
 
 
 # -- method --------------------------------------------------------------------------------------------------
@@ -189,6 +194,7 @@ class ExchNet(AlternatingMethod):
         inner: inner epochs of an outer iteration, as a fraction of all epochs.
     """
 
+    reads = Reads(levels=(3,))
     anchors: Tensor
     exchanging: Tensor
 
@@ -217,35 +223,36 @@ class ExchNet(AlternatingMethod):
         require(parts >= 2, "parts", parts, "2 or more (the diversity terms compare parts)")
         require(0 <= exchange_start <= 1, "exchange_start", exchange_start, "fractions, 0 to 1")
         self.head = PartsHead(backbone, bits, parts, attention, activation)
-        backbone.stages[3].requires_grad_(False)  # its copies are trained, itself is never run
+        backbone.rest_after(3)  # copies of the last stage are trained, itself is never run
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight)
         self.aggregation: Literal["mean", "sum"] = aggregation
         self.spatial_weight, self.channel_weight, self.threshold = spatial_weight, channel_weight, threshold
         self.align_weight, self.exchange, self.exchange_start = align_weight, exchange, exchange_start
         self.register_buffer("anchors", torch.zeros(num_classes, parts, backbone.channels[3]))
         self.register_buffer("exchanging", torch.zeros((), dtype=torch.bool))
+        self._coins: Tensor | None = None  # of all items for this epoch, while features are exchanged
 
-    @classmethod
-    def allows_bits(cls, bits: int, **settings: Any) -> None:
-        """Any positive length."""
-        check_bits(bits, bits > 0, "exchnet", "allowed: any positive length")
-
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """The real values (b, bits) whose signs are the code, never with exchanged features."""
-        maps, whole = self.head(self.backbone.forward_until(3, images))
+        maps, whole = self.head(features.maps[3])
         return self.head.hash(maps.mean(dim=(3, 4)), whole)
 
-    def encode(self, images: Tensor) -> BinaryCodes:
+    def encode(self, features: Features) -> BinaryCodes:
         """The signs of the hash layer."""
-        return BinaryCodes.from_signs(self(images))
+        return BinaryCodes.from_signs(self(features))
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """u = tanh of the hash layer, compared by cosine."""
-        return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
+        return _real(self(features))
+
+    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
+        """Both from one run of the head, which holds two stages of the backbone."""
+        values = self(features)
+        return BinaryCodes.from_signs(values), _real(values)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Similarity (eq. 12) on exchanged features, diversity of the features themselves (eq. 5 and 7)."""
-        maps, whole = self.head(self.backbone.forward_until(3, batch.images))
+        maps, whole = self.head(batch.features.maps[3])
         parts = maps.mean(dim=(3, 4))
         spatial = 1 - diversity(spatial_distributions(maps, self.aggregation))
         channel = (self.threshold - diversity(at_least_float32(parts).softmax(-1))).relu()
@@ -258,7 +265,7 @@ class ExchNet(AlternatingMethod):
             "spatial": self.spatial_weight * spatial.mean(),
             "channel": self.channel_weight * channel.mean(),
         }
-        if self.align_weight and self.exchanging:
+        if self.align_weight and self._coins is not None:
             terms["align"] = self.align_weight * (drift.sum() + _EPSILON).sqrt() / len(drift)
         return terms
 
@@ -268,12 +275,20 @@ class ExchNet(AlternatingMethod):
         Only in training, and only once exchange has begun. The coins depend on (seed, epoch, item), so they
         are the same for any number of processes and after a resume.
         """
-        if not (self.training and self.exchanging):
+        if self._coins is None or not self.training:
             return parts
-        state, count = self.alternation, parts.shape[1]
+        return exchange_parts(parts, anchors_of(self.anchors, batch.labels), self._coins[batch.index])
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an outer iteration where one begins, and toss the epoch's coins if features are exchanged."""
+        super().on_train_epoch_start()
+        self._coins = self._tossed() if self.exchanging else None
+
+    def _tossed(self) -> Tensor:
+        state, count = self.alternation, self.anchors.shape[1]
         draws = random_words(len(state.labels) * count, _COINS, self.current_epoch, int(state.seed))
-        coins = torch.from_numpy((draws >> np.uint64(63)).astype(bool)).reshape(-1, count).to(parts.device)
-        return exchange_parts(parts, anchors_of(self.anchors, batch.labels), coins[batch.index])
+        coins = torch.from_numpy((draws >> np.uint64(63)).astype(bool))
+        return coins.reshape(-1, count).to(self.anchors.device)
 
     # -- the end of an outer iteration -----------------------------------------------------------------------
 
@@ -297,9 +312,9 @@ class ExchNet(AlternatingMethod):
         strategy, precision = self.trainer.strategy, self.trainer.precision_plugin
         with evaluating(self), precision.forward_context():
             for batch in self.trainer.datamodule.train_eval_dataloader():  # type: ignore[attr-defined]
-                images, labels, _ = precision.convert_input(strategy.batch_to_device(batch, self.device))
-                maps, _ = self.head(self.backbone.forward_until(3, images))
-                item, label = members(labels)
+                batch = self.read(precision.convert_input(batch))
+                maps, _ = self.head(batch.features.maps[3])
+                item, label = members(batch.labels)
                 sums.index_add_(0, label, maps.mean(dim=(3, 4)).double()[item])
                 counts += torch.bincount(label, minlength=len(counts))
         sums, counts = (strategy.reduce(total, reduce_op="sum") for total in (sums, counts))

@@ -14,6 +14,7 @@ and the weights below are ours, each a switch; its numbers must be read as "FPH-
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features, Reads
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
@@ -37,18 +38,18 @@ _LATERAL = 256  # channels of the top-down path, as in Feature Pyramid Networks
 
 
 class Block(nn.Module):
-    """ResNet's basic block at stride 2 with a projected shortcut: half the size, other channels."""
+    """ResNet's basic block with a projected shortcut: a map of the next level's stride and channels."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _convolution(inputs, outputs, 3, 2), nn.BatchNorm2d(outputs), nn.ReLU(),
+            _convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(),
             _convolution(outputs, outputs, 3, 1), nn.BatchNorm2d(outputs),
         )  # fmt: skip
-        self.shortcut = nn.Sequential(_convolution(inputs, outputs, 1, 2), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (b, inputs, h, w) -> (b, outputs, h / 2, w / 2)."""
+        """Map (b, inputs, h, w) -> (b, outputs, h / stride, w / stride)."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
@@ -85,15 +86,19 @@ class VerticalPyramid(nn.Module):
 class HorizontalPyramid(nn.Module):
     """Detail: maps of all levels -> z (b, bits), and the levels' own codes (b, 3, bits) if fusion has any.
 
-    A block brings a map to the next level's channels, whatever the backbone. ``spatial`` structure pools over
-    the whole map and over its quarters.
+    A block brings a map to the next level's channels and stride, whatever the backbone; ``ratios`` are those
+    of the strides of neighbouring levels. ``spatial`` structure pools over the whole map and its quarters.
     """
 
-    def __init__(self, channels: tuple[int, ...], bits: int, fusion: Fusion, spatial: bool) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], ratios: tuple[int, ...], bits: int, fusion: Fusion, spatial: bool
+    ) -> None:
         super().__init__()
         levels = range(3)
         self.climb = nn.ModuleList(
-            nn.Sequential(*(Block(channels[step], channels[step + 1]) for step in range(level, 3)))
+            nn.Sequential(
+                *(Block(channels[step], channels[step + 1], ratios[step]) for step in range(level, 3))
+            )
             for level in levels
         )
         width = channels[3]
@@ -167,6 +172,8 @@ class FPH(HashingMethod):
         level_weight: of the horizontal levels' own triplet losses (fusions ``gate`` and ``mean``).
     """
 
+    reads = Reads(levels=(1, 2, 3, 4))
+
     def __init__(
         self,
         backbone: Backbone,
@@ -196,10 +203,17 @@ class FPH(HashingMethod):
             else None
         )
         self.horizontal = (
-            HorizontalPyramid(backbone.channels, self.horizontal_bits, fusion, structure == "spatial")
+            HorizontalPyramid(
+                backbone.channels,
+                stride_ratios(backbone.strides),
+                self.horizontal_bits,
+                fusion,
+                structure == "spatial",
+            )
             if self.horizontal_bits
             else None
         )
+        backbone.rest_after(4)  # what only the pooled vector needs is never run
         self.margin = default_margin(bits) if margin is None else margin
         self.joint_weight, self.level_weight = joint_weight, level_weight
         self.vertical_weight, self.horizontal_weight = vertical_weight, horizontal_weight
@@ -210,31 +224,31 @@ class FPH(HashingMethod):
         check_bits(bits, bits > 0, "fph", "allowed: any positive length")
         split_bits(bits, settings.get("branches", "both"), settings.get("vertical_bits"))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """[v ; z], (b, bits) in [-1, 1]."""
-        return torch.cat(self._branches(images)[0], dim=1)
+        return torch.cat(self._branches(features)[0], dim=1)
 
-    def encode(self, images: Tensor) -> BinaryCodes:
+    def encode(self, features: Features) -> BinaryCodes:
         """The signs of [v ; z]."""
-        return BinaryCodes.from_signs(self(images))
+        return BinaryCodes.from_signs(self(features))
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """[v ; z], compared by cosine."""
-        return RealCodes(self(images).float().numpy(force=True), "cosine")
+        return RealCodes(self(features).float().numpy(force=True), "cosine")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Triplet losses of the global batch: of the whole code, of each branch's, of the levels' codes."""
-        branches, levels = self._branches(batch.images)
-        everyone, outputs = self.gather(batch, torch.cat([*branches, *levels], dim=1))
+        branches, levels = self._branches(batch.features)
+        together, outputs = self.gather(batch, torch.cat([*branches, *levels], dim=1))
         code, levels_codes = outputs[:, : self.bits], outputs[:, self.bits :]
-        terms = {"joint": self.joint_weight * self._triplets(code, everyone)}
+        terms = {"joint": self.joint_weight * self._triplets(code, together)}
         if len(branches) == 2:
             v, z = code[:, : self.vertical_bits], code[:, self.vertical_bits :]
-            terms["vertical"] = self.vertical_weight * self._triplets(v, everyone)
-            terms["horizontal"] = self.horizontal_weight * self._triplets(z, everyone)
+            terms["vertical"] = self.vertical_weight * self._triplets(v, together)
+            terms["horizontal"] = self.horizontal_weight * self._triplets(z, together)
         if self.level_weight:
             own = [
-                self._triplets(level, everyone) for level in levels_codes.split(self.horizontal_bits, dim=1)
+                self._triplets(level, together) for level in levels_codes.split(self.horizontal_bits, dim=1)
             ]
             terms["levels"] = self.level_weight * torch.stack(own).sum()
         return terms
@@ -242,9 +256,9 @@ class FPH(HashingMethod):
     def _triplets(self, part: Tensor, batch: Batch) -> Tensor:
         return triplet_loss(part, batch.labels, self.margin * part.shape[1] / self.bits)
 
-    def _branches(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _branches(self, features: Features) -> tuple[list[Tensor], list[Tensor]]:
         """The codes of the branches, and those of the horizontal levels side by side if they have a loss."""
-        maps = self.backbone(images)
+        maps = tuple(features.maps[level] for level in (1, 2, 3, 4))
         branches, levels = [], None
         if self.vertical is not None:
             branches.append(at_least_float32(self.vertical(maps)))
@@ -253,6 +267,15 @@ class FPH(HashingMethod):
             branches.append(at_least_float32(z))
         wanted = levels is not None and self.level_weight
         return branches, [at_least_float32(levels.flatten(1))] if wanted and levels is not None else []
+
+
+def stride_ratios(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """By how much the stride grows from each level to the next: 1 of a plain transformer, else mostly 2.
+
+    >>> stride_ratios((4, 8, 16, 32)), stride_ratios((16, 16, 16, 16))
+    ((2, 2, 2), (1, 1, 1))
+    """
+    return tuple(max(1, later // earlier) for earlier, later in itertools.pairwise(strides))
 
 
 def split_bits(bits: int, branches: str, vertical_bits: int | None) -> int:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.precision import at_least_float32
 from fghash.layers.similarity import shared_label
-from fghash.methods.base import HashingMethod, check_bits
+from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
 Continuation = Literal["code", "progress", "stages", "none"]
@@ -29,17 +29,17 @@ OFFICIAL_STEPS = 10_000  # iterations of the official training, over which its b
 
 
 class HashHead(nn.Module):
-    """Global average pooling and one linear layer: level-4 map (b, c, h, w) -> z (b, bits)."""
+    """One linear layer: pooled features (b, width) -> z (b, bits)."""
 
-    def __init__(self, channels: int, bits: int, init_std: float) -> None:
+    def __init__(self, width: int, bits: int, init_std: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(channels, bits)
+        self.linear = nn.Linear(width, bits)
         nn.init.normal_(self.linear.weight, std=init_std)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor) -> Tensor:
         """The real values z whose signs are the code."""
-        z: Tensor = self.linear(features.mean(dim=(2, 3)))
+        z: Tensor = self.linear(pooled)
         return z
 
 
@@ -142,7 +142,7 @@ class HashNet(HashingMethod):
         init_std: float = 0.01,
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
-        self.head = HashHead(backbone.channels[-1], bits, init_std)
+        self.head = HashHead(backbone.width, bits, init_std)
         self.alpha = 10.0 / bits if alpha is None else alpha
         self.pairs: Literal["all", "cross"] = pairs
         self.class_num = None if weighting == "balanced" else float(class_num or num_classes)
@@ -150,34 +150,29 @@ class HashNet(HashingMethod):
         self.stages, self.beta_max = stages, beta_max
         self.register_buffer("beta", torch.ones(()))
 
-    @classmethod
-    def allows_bits(cls, bits: int, **settings: Any) -> None:
-        """Any positive length."""
-        check_bits(bits, bits > 0, "hashnet", "allowed: any positive length")
-
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """The real values z (b, bits) whose signs are the code."""
-        z: Tensor = self.head(self.backbone.forward_until(4, images))
+        z: Tensor = self.head(features.vector)
         return z
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted pairwise likelihood of the global batch."""
-        everyone, z = self.gather(batch, self(batch.images))
+        together, z = self.gather(batch, self(batch.features))
         g = torch.tanh(self.beta * at_least_float32(z))
         self._last_activation = g.detach().abs().mean()
         return {
             "pairwise": pairwise_loss(
-                g, everyone.labels, self.alpha, pairs=self.pairs, class_num=self.class_num
+                g, together.labels, self.alpha, pairs=self.pairs, class_num=self.class_num
             )
         }
 
-    def encode(self, images: Tensor) -> BinaryCodes:
+    def encode(self, features: Features) -> BinaryCodes:
         """The signs of z, with z = 0 as +1 (the paper's convention)."""
-        return BinaryCodes.from_signs(self(images))
+        return BinaryCodes.from_signs(self(features))
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """tanh(z) at beta = 1, compared by cosine."""
-        return RealCodes(torch.tanh(self(images).float()).numpy(force=True), "cosine")
+        return RealCodes(torch.tanh(self(features).float()).numpy(force=True), "cosine")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sharpen tanh as the continuation's schedule says."""

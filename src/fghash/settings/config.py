@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fghash.errors import InputError
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -17,7 +19,11 @@ class BackboneConfig:
         weights: ``none`` (random), ``pretrained`` (timm's own download) or the path of a ``.safetensors`` or
             weights-only ``.pth`` file.
         options: passed to ``timm.create_model``, each as ``--backbone.options.KEY VALUE``.
+        freeze: ``none``; a level from 1 to 4, up to which the network is not trained; or ``all`` of it.
         freeze_batchnorm: keep the batch statistics of the starting weights during training.
+        mean: of the images that the weights were trained on, a channel each, of values in [0, 1]; ``null`` is
+            what timm says of the network.
+        std: their standard deviation; ``null`` likewise.
         channels_last: memory layout of its convolutions, on CPUs and tensor cores the faster one.
         compile: compile its stages with ``torch.compile`` (needs a C++ compiler; a few minutes at the start).
     """
@@ -25,9 +31,20 @@ class BackboneConfig:
     name: str = "test_resnet"
     weights: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
+    freeze: int | Literal["none", "all"] = "none"
     freeze_batchnorm: bool = False
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     channels_last: bool = True
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.freeze not in ("none", "all", 1, 2, 3, 4) or isinstance(self.freeze, bool):
+            raise InputError(
+                f"--backbone.freeze: {self.freeze!r}, expected none, a level from 1 to 4, or all"
+            )
+        if self.std is not None and not all(value > 0 for value in self.std):
+            raise InputError(f"--backbone.std: {list(self.std)}, expected three numbers above 0")
 
 
 @dataclass(frozen=True)
@@ -142,7 +159,10 @@ def scientific(config: RunConfig) -> dict[str, Any]:
         "backbone": {
             "name": config.backbone.name,
             "options": dict(config.backbone.options),
+            "freeze": config.backbone.freeze,
             "freeze_batchnorm": config.backbone.freeze_batchnorm,
+            "mean": config.backbone.mean,
+            "std": config.backbone.std,
         },
         "optim": asdict(config.optim),
         "trainer": _science("trainer", config.trainer),

@@ -12,13 +12,10 @@ from torchvision.transforms.v2 import functional as reference
 from fghash.data.draws import uniforms
 from fghash.data.images.resample import scaled, scaled_shape
 from fghash.data.images.transforms import (
-    MEAN,
-    STD,
     EvaluationTransform,
     TrainTransform,
     cut_batch,
     draw_box,
-    normalise,
     stored_size,
 )
 from fghash.errors import InputError
@@ -114,19 +111,6 @@ def test_evaluation_is_resize_and_centre_crop(shape):
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     expected = reference.center_crop(reference.resize(tensor, [46], antialias=True), [40, 40])
     assert (ours.int() - expected.int()).abs().max() <= 1
-
-
-def test_normalised_floats_can_be_written_where_one_likes():
-    images = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
-    room = torch.empty(2, 3, 5, 5)
-    assert normalise(images, room) is room
-    assert torch.equal(room, normalise(images))
-
-
-def test_normalise_is_the_textbook_formula():
-    images = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
-    expected = v2.Normalize(MEAN, STD)(images.float() / 255)
-    assert torch.allclose(normalise(images), expected, atol=1e-5)
 
 
 def test_impossible_crops_are_refused():

@@ -7,7 +7,7 @@ with two small matrices for each picture: what a GPU does best, and the loading 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,14 @@ class Uncut(NamedTuple):
     pictures: Tensor
     cuts: Tensor
     size: int
+
+    def to(self, device: torch.device | str, **options: Any) -> Uncut:
+        """The same on ``device``."""
+        return Uncut(self.pictures.to(device, **options), self.cuts.to(device, **options), self.size)
+
+    def crop(self) -> Tensor:
+        """The crops as whole levels of 0 to 255, in floats (b, 3, size, size), on the images' device."""
+        return cut_on_device(self)
 
 
 def uncut(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Uncut:

@@ -1,8 +1,7 @@
 """Pictures of any size become square batches: drawn cuts for training, the centre for evaluation.
 
-Cuts and mirrors are drawn from (seed, epoch, index) alone. Batches stay bytes as long as possible, because
-bytes are four times cheaper to move; :func:`normalise` turns them into floats on whichever device they have
-reached.
+Cuts and mirrors are drawn from (seed, epoch, index) alone. Batches stay bytes, which are four times cheaper
+to move; the backbone normalises them on whichever device they have reached.
 """
 
 from __future__ import annotations
@@ -19,9 +18,6 @@ from torch import Tensor
 from fghash.data.draws import uniforms
 from fghash.data.images.resample import Cut, Picture, cut_out
 from fghash.errors import InputError
-
-MEAN = (0.485, 0.456, 0.406)  # ImageNet, of values in [0, 1]
-STD = (0.229, 0.224, 0.225)
 
 # Short side before the crop, over the side of the crop. The customary 256/224, rounded up: it is the size at
 # which the decoded cache stores pictures, so that evaluation is the same with the cache and without it.
@@ -150,18 +146,3 @@ def cut_batch(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Te
     for picture, cut, out in zip(pictures, cuts, images.numpy(), strict=True):
         cut_out(picture, cut, out)
     return images
-
-
-def normalise(images: Tensor, out: Tensor | None = None) -> Tensor:
-    """Levels of 0 to 255 to floats with ImageNet's mean and deviation, on the images' own device."""
-    shape = (3, 1, 1)
-    mean = torch.tensor(MEAN, device=images.device).mul(255).view(shape)
-    inverse = torch.tensor(STD, device=images.device).mul(255).reciprocal().view(shape)
-    out = torch.empty(images.shape, device=images.device) if out is None else out
-    if images.device.type != "cpu":
-        return out.copy_(images).sub_(mean).mul_(inverse)
-    for source, result in zip(
-        images, out, strict=True
-    ):  # image by image, while it is in the processor's cache
-        result.copy_(source).sub_(mean).mul_(inverse)
-    return out

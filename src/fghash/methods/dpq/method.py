@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
 from fghash.errors import InputError
@@ -43,7 +43,7 @@ FeatureNorm = Literal["none", "bn"]
 
 
 class TwoHeads(nn.Module):
-    """Embedding (b, width) in (-1, 1) and class scores (b, classes), both of the pooled map (b, c, h, w)."""
+    """Embedding (b, width) in (-1, 1) and class scores (b, classes), both of pooled features (b, c)."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class TwoHeads(nn.Module):
             nn.init.normal_(linear.weight, std=init_std)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding and class scores."""
-        pooled = self.dropout(self.norm(features.mean(dim=(2, 3))))
+        pooled = self.dropout(self.norm(pooled))
         return torch.tanh(self.embedding(pooled)), self.classes(pooled)
 
 
@@ -93,7 +93,8 @@ class DPQ(HashingMethod):
         codebook_start: fraction of the epochs after which the words learn.
         codebook_lr: learning rate of the words' Adam.
         init: of the words: ``gaussian`` (official) or ``kmeans`` on residuals at ``codebook_start``.
-        clean_features: give the words embeddings of a second pass without dropout and batch statistics.
+        clean_features: give the codewords embeddings of a second pass of the head without dropout and batch
+            statistics.
         similarity: ``dot`` (official) or ``l2``.
         feature_norm: BatchNorm (``bn``) of the pooled features before both heads, or ``none`` (official).
         dropout: before both heads (official: 0.5 after each hidden layer of AlexNet).
@@ -148,7 +149,7 @@ class DPQ(HashingMethod):
         width = vector_width(self.vectors_file) if self.vectors_file else width
         require(width > 0, "width", width, "1 and more")
         self.head = TwoHeads(
-            backbone.channels[-1], width, num_classes, norm=feature_norm, dropout=dropout, init_std=init_std
+            backbone.width, width, num_classes, norm=feature_norm, dropout=dropout, init_std=init_std
         )
         self.codebooks = nn.Parameter(0.01 * torch.randn(count, words, width))
         self.register_buffer("label_vectors", random_vectors(num_classes, width))
@@ -179,39 +180,39 @@ class DPQ(HashingMethod):
         """Both heads, without the codebooks, which have an optimiser of their own."""
         return self.head.parameters()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Features) -> tuple[Tensor, Tensor]:
         """Embedding (b, width) and class scores (b, classes)."""
-        embedding, scores = self.head(self.backbone.forward_until(4, images))
+        embedding, scores = self.head(features.vector)
         return at_least_float32(embedding), at_least_float32(scores)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's terms and the words' terms, the latter 0 before the words start."""
-        embedding, scores = self(batch.images)
+        embedding, scores = self(batch.features)
         if self._words_learn and self.clean_features and not self.quant_grad_to_encoder:
-            everyone, embedding, scores, target = self.gather(
-                batch, embedding, scores, self._clean(batch.images)
+            together, embedding, scores, target = self.gather(
+                batch, embedding, scores, self._clean(batch.features)
             )
         else:
-            everyone, embedding, scores = self.gather(batch, embedding, scores)
+            together, embedding, scores = self.gather(batch, embedding, scores)
             target = embedding if self.quant_grad_to_encoder else embedding.detach()
         with full_precision(embedding):
-            return {**self._encoder_terms(embedding, scores, everyone.labels), **self._word_terms(target)}
+            return {**self._encoder_terms(embedding, scores, together.labels), **self._word_terms(target)}
 
-    def encode(self, images: Tensor) -> QuantizedCodes:
+    def encode(self, features: Features) -> QuantizedCodes:
         """The chosen words of all levels."""
-        embedding, _ = self(images)
+        embedding, _ = self(features)
         with full_precision(embedding):
             indices = self._quantize(embedding).indices
         codebooks = as_array(self.codebooks, "codebooks")
         return QuantizedCodes(as_array(indices, "indices"), codebooks, "additive", self.similarity)
 
-    def encode_queries(self, images: Tensor) -> RealCodes:
+    def encode_queries(self, features: Features) -> RealCodes:
         """The embedding itself."""
-        return RealCodes(as_array(self(images)[0], "embeddings"), self.similarity)
+        return RealCodes(as_array(self(features)[0], "embeddings"), self.similarity)
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """The query embedding, with the similarity of the codes."""
-        return self.encode_queries(images)
+        return self.encode_queries(features)
 
     def configure_optimizers(self) -> Any:
         """The network's optimiser as ``optim`` says, and Adam for the words, on one schedule."""
@@ -292,13 +293,13 @@ class DPQ(HashingMethod):
         self._residual_energy = (left / target.square().sum(dim=1).clamp(min=1e-12)).mean(dim=1)
 
     @torch.no_grad()
-    def _clean(self, images: Tensor) -> Tensor:
-        self.eval()
+    def _clean(self, features: Features) -> Tensor:
+        self.head.eval()
         try:
-            embedding, _ = self(images)
+            embedding, _ = self(features)
             return at_least_float32(embedding)
         finally:
-            self.train()
+            self.head.train()
 
     @torch.no_grad()
     def _start_words(self, residual: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -104,9 +104,9 @@ class PyramidHybridPooling(nn.Module):
         self.poolings = nn.ModuleList(poolings)
         self.proj = nn.Sequential(*hidden, nn.Linear(pooled, width))
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """The embedding of maps of levels 1 to 4."""
-        pooled = [pooling(maps[level - 1]) for level, pooling in zip(self.levels, self.poolings, strict=True)]
+    def forward(self, maps: Mapping[int, Tensor]) -> Tensor:
+        """The embedding of the maps of the chosen levels."""
+        pooled = [pooling(maps[level]) for level, pooling in zip(self.levels, self.poolings, strict=True)]
         embedding: Tensor = self.proj(torch.cat(pooled, dim=1))
         return embedding
 

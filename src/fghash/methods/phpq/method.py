@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.batch import Batch, Features, Reads
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.codes.base import as_array
 from fghash.layers.precision import full_precision
@@ -125,17 +125,17 @@ class PHPQ(HashingMethod):
         self.detach: Detach = detach
         self.margin = margin
         self.words_start = 0
-        for unused in backbone.stages[max(levels) :]:
-            unused.requires_grad_(False)  # DDP would wait for their gradients
+        self.reads = Reads(levels=tuple(levels))
+        backbone.rest_after(max(levels))  # DDP would wait for gradients of later stages
 
     @classmethod
     def allows_bits(cls, bits: int, words: int = 256, **settings: Any) -> None:
         """Multiples of log2(words)."""
         codebooks_for(bits, words)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """The embedding (b, m * d) before it is normalised and quantized."""
-        embedding: Tensor = self.head(self.backbone(images))
+        embedding: Tensor = self.head(features.maps)
         return embedding
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -143,7 +143,7 @@ class PHPQ(HashingMethod):
 
         During the warm start the words' terms weigh 0 but keep their place in the graph, which DDP wants.
         """
-        everyone, embeddings = self.gather(batch, self(batch.images))
+        together, embeddings = self.gather(batch, self(batch.features))
         quantized = self.quantizer(embeddings)
         weights = self.term_weights
         if self.current_epoch < self.words_start:
@@ -151,24 +151,24 @@ class PHPQ(HashingMethod):
         if self.training:
             self._watch(quantized)
         with full_precision(embeddings):
-            terms = self._terms(quantized, everyone.labels)
+            terms = self._terms(quantized, together.labels)
             return {name: weight * terms[name]() for name, weight in weights.items()}
 
-    def encode(self, images: Tensor) -> QuantizedCodes:
+    def encode(self, features: Features) -> QuantizedCodes:
         """The chosen words, with the unit codebooks."""
-        indices = as_array(self.quantizer(self(images)).indices, "indices")
+        indices = as_array(self.quantizer(self(features)).indices, "indices")
         return QuantizedCodes(indices, as_array(self.quantizer.codebooks(), "codebooks"), "product", "dot")
 
-    def encode_queries(self, images: Tensor) -> RealCodes:
+    def encode_queries(self, features: Features) -> RealCodes:
         """The real embedding, of unit length in each sub-space unless ``normalised_query`` is off."""
-        embeddings = self(images)
+        embeddings = self(features)
         if self.normalised_query:
             embeddings = self.quantizer.normalised(embeddings).flatten(1)
         return RealCodes(as_array(embeddings, "embeddings"), "dot")
 
-    def embed(self, images: Tensor) -> RealCodes:
+    def embed(self, features: Features) -> RealCodes:
         """The query embedding, compared by the same inner product."""
-        return self.encode_queries(images)
+        return self.encode_queries(features)
 
     def configure_optimizers(self) -> Any:
         """Backbone and head as ``optim`` says; the words without decay, which means nothing on the sphere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fghash.data.images.recycler import Recycler
+from fghash.backbone.pixels import Recycler
 
 
 def test_memory_comes_back_when_the_last_view_is_gone():

@@ -1,0 +1,6 @@
+"""Backbone: images in, features out (the only importer of timm)."""
+
+from fghash.backbone.model import Backbone
+from fghash.backbone.weights import read_weights
+
+__all__ = ["Backbone", "read_weights"]
