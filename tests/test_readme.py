@@ -40,7 +40,7 @@ def test_two_files_make_a_method(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[fghash.methods]\nplain = plain_entry:PLAIN\n")
     tests = [str(ROOT / "tests" / "methods" / "test_contract.py"), str(ROOT / "tests" / "test_fit.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "plain", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", "-k", "plain", "-p", "no:cacheprovider", *tests],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -227,9 +227,10 @@ def test_the_settings_of_an_attack_are_no_config(tmp_path: Path) -> None:
         assert (run.config, len(run.records)) == (None, 1)
 
 
-def test_a_record_of_the_first_version_takes_preset_and_budget_from_the_config() -> None:
+def test_a_record_of_the_first_version_takes_preset_and_budget_from_the_config(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "report" / "old_store", tmp_path / "runs")
     with warnings.catch_warnings():
         warnings.simplefilter("error", SkippedRecord)
-        found = stored_runs(Path(__file__).parents[1] / "report" / "old_store")
+        found = stored_runs(tmp_path / "runs")
     record = found[0].records[0]
     assert (record.preset, record.epochs, record.image_passes, record.batch_size) == ("default", 2, None, 20)
