@@ -83,6 +83,23 @@ def test_a_run_ends_in_a_leaderboard_row(straight):
     assert row["map_within_family"]
 
 
+def test_a_row_says_what_its_training_cost(straight):
+    (row,) = rows(straight)
+    assert (row["preset"], row["epochs"], row["batch_size"], row["stopped_by_time"]) == (
+        "default", "4", "8", "False",
+    )  # fmt: skip
+    assert int(row["image_passes"]) == 4 * 9 * 8  # nine classes of eight images, in whole batches
+    assert float(row["train_seconds"]) > 0
+
+
+def test_a_training_that_time_ended_is_marked_and_its_budget_is_what_it_saw(tmp_path):
+    assert fit(tmp_path, "--trainer.max_time", "00:00:00:01", epochs=3000) == 0
+    (row,) = rows(tmp_path)
+    assert row["stopped_by_time"] == "True"
+    assert 0 < int(row["image_passes"]) < 3000 * 72
+    assert int(row["epochs"]) == int(row["image_passes"]) // 72
+
+
 def test_the_same_seed_gives_the_same_codes_and_another_seed_joins_the_row(straight, tmp_path):
     runs = tmp_path / "runs"
     assert fit(runs, epochs=4) == 0

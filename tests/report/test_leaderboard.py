@@ -154,6 +154,11 @@ def test_the_variant_follows_the_config_beside_the_record_not_what_was_noted_the
     assert set(frame[frame["method"] == "dpq"]["variant"]) == {"method.mu=9.0"}
 
 
+def test_a_count_that_one_row_lacks_stays_a_count_in_the_others(tmp_path: Path) -> None:
+    store(tmp_path, make_record(method="a", n_queries=3), make_record(method="b"))
+    assert [row["n_queries"] for row in cells(to_csv(leaderboard(tmp_path)))] == ["3", ""]
+
+
 def test_a_run_in_two_folders_counts_once(tmp_path: Path) -> None:
     store(tmp_path, make_record(seed=0), make_record(seed=1))
     shutil.copytree(tmp_path / "synthetic", tmp_path / "backup of synthetic")

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from fghash.display import harmless
 from fghash.report import beside_published, leaderboard, print_table, to_csv, to_latex, to_markdown
-from fghash.report.cells import harmless
 from fghash.report.writers import write_table
 from store_fixtures import make_record, store
 

@@ -150,6 +150,7 @@ def test_a_copied_folder_does_not_count_twice(tmp_path: Path) -> None:
         ("scores", {"map": 10**30}),
         ("scores", {"map": -1e300}),
         ("scores", {"method": 0.5}),
+        ("scores", {"n_queries": 1.5}),
         ("scores", {"map\ud800": 0.5}),
         ("scores", {"\u00b2": 0.5}),
         ("seed", 2**63),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fghash import __version__
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.registry import Entry, look_up
 
@@ -129,7 +130,7 @@ def _cause(text: str) -> str:
 
 
 def _fail(text: str) -> int:
-    print(f"fghash: error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"fghash: error: {harmless(' '.join(text.split()))}", file=sys.stderr)
     return 2
 
 

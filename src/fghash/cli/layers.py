@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from fghash.cli.flags import NAMED, SECTIONS, SINGLE
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.registry import nearest
 from fghash.settings.config import TRACKERS
@@ -176,4 +177,4 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 def notice(text: str) -> None:
     """One line to the user on stderr, from the first process only."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"fghash: {text}", file=sys.stderr)
+        print(f"fghash: {harmless(text)}", file=sys.stderr)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from fghash.display import harmless
+
 _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of a formula
 
 
@@ -20,17 +22,6 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     return harmless({True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value))
-
-
-def harmless(text: str) -> str:
-    r"""``text`` without what moves a cursor, breaks a line, reverses the order of letters or is no letter.
-
-    >>> harmless("caf\u00e9 \x1b[2J\n \ud800")
-    'café \\x1b[2J\\n \\ud800'
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def no_formula(text: str) -> str:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from fghash.display import harmless
 from fghash.errors import InputError
+from fghash.report.cells import is_missing
 from fghash.settings.variants import variant
 from fghash.store.index import StoredRun, stored_runs
 from fghash.store.record import BUDGET, DATA_COUNTS, Record, Score, SkippedRecord
@@ -75,7 +77,8 @@ def _members(stored: Iterable[StoredRun]) -> Iterator[Member]:
         for record in run.records:
             key = (record.data, record.run, record.bits, record.gallery_codes, record.protocol)
             if key in seen:
-                warnings.warn(f"skipped a second copy of run {record.run}: '{run.path}'", SkippedRecord, 4)
+                line = f"skipped a second copy of run {record.run}: '{harmless(run.path)}'"
+                warnings.warn(line, SkippedRecord, stacklevel=4)
                 continue
             seen.add(key)
             yield Member(record, run.config)
@@ -161,7 +164,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_whole(column: pd.Series) -> bool:
-    return all(value is None or float(value).is_integer() for value in column)
+    return all(is_missing(value) or float(value).is_integer() for value in column)
 
 
 _OF_RECORD = [name for name in (*LEADING, *SECOND, *CLOSING) if name in Record.__dataclass_fields__]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fghash.report.cells import cell, harmless, is_missing
+from fghash.display import harmless
+from fghash.report.cells import cell, is_missing
 from fghash.settings.variants import settings_of
 
 SHORT = (

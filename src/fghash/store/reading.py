@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.files import is_temporary
 from fghash.settings.config import plain
@@ -41,12 +42,11 @@ def finished(run: Path) -> Finished:
     for path in _named(run, found):
         try:
             record = read_record(path)
+            kind = (record.bits, record.gallery_codes, record.protocol)
+            if record.run != run.name or kind in kinds:  # it would count twice in the mean of its group
+                raise InputError(f"a copy of a record of run {record.run[:40]!r}")
         except InputError as error:
-            found.skipped.append(f"skipped '{path}': {error}")
-            continue
-        kind = (record.bits, record.gallery_codes, record.protocol)
-        if record.run != run.name or kind in kinds:  # a copy would count twice in the mean of its group
-            found.skipped.append(f"skipped '{path}': a copy of a record of run {record.run[:40]!r}")
+            found.skipped.append(f"skipped '{harmless(str(path))}': {error}")
             continue
         kinds.add(kind)
         found.records.append(record)
@@ -88,7 +88,7 @@ def markers(run: Path, skipped: list[str] | None = None) -> Iterator[dict[str, A
         if _is_marker(marker):
             yield marker
         elif skipped is not None:
-            skipped.append(f"skipped '{path}': not a marker of a finished run")
+            skipped.append(f"skipped '{harmless(str(path))}': not a marker of a finished run")
 
 
 def _named(run: Path, found: Finished) -> list[Path]:

@@ -152,7 +152,8 @@ def _are_scores(value: Any) -> bool:
 
 
 def _is_score(name: str, value: Any) -> bool:
-    return (value is None or _is_number(value)) and _is_score_name(name)
+    fits = _is_integer if name.startswith("n_") else _is_number
+    return (value is None or fits(value)) and _is_score_name(name)
 
 
 @lru_cache(maxsize=4096)
@@ -180,7 +181,10 @@ _OF_TYPE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int | None": (_or_null(_is_integer), "an integer below 2^63 or null"),
     "float | None": (_or_null(_is_number), "a finite number below 2^63 or null"),
     "bool | None": (_or_null(lambda value: type(value) is bool), "true, false or null"),
-    "Mapping[str, Score]": (_are_scores, "scores by name, each a finite number below 2^63 or null"),
+    "Mapping[str, Score]": (
+        _are_scores,
+        "scores by name, each a finite number below 2^63 (n_*: an integer) or null",
+    ),
 }
 _KINDS = {field.name: _OF_TYPE[str(field.type)] for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
