@@ -13,7 +13,7 @@ from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.heads import PooledLinear
 from fghash.layers.precision import at_least_float32
-from fghash.layers.triplet import default_margin, triplet_loss
+from fghash.layers.triplets import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes, as_labels
 from fghash.evaluation import evaluate
-from fghash.evaluation.hamming import hamming_blocks
+from fghash.evaluation.kernels.hamming import hamming_blocks
 from fghash.evaluation.relevance import Relevance
 from fghash.evaluation.work import Work, default_threads
 
@@ -96,7 +96,7 @@ def popcount_bound(queries: np.ndarray, gallery: np.ndarray, threads: int) -> Ca
     """Xor, count and sum every pair: the least a kernel takes that counts the ones of every pair."""
     import numba
 
-    from fghash.evaluation.hamming_numba import popcount
+    from fghash.evaluation.kernels.hamming_numba import popcount
 
     @numba.njit(nogil=True)
     def bound(queries, gallery, sums):

@@ -27,12 +27,12 @@ import torch
 from loading import make_photographs
 
 from fghash.batch import Batch
-from fghash.cli.flags import read_flags
-from fghash.cli.layers import flag_layer
-from fghash.cli.resolve import choose, resolve
 from fghash.methods.optim import build_optimizer
 from fghash.pipeline import Run, prepare, train
 from fghash.settings.config import RunConfig
+from fghash.settings.flags import read_flags
+from fghash.settings.resolve import choose, resolve
+from fghash.settings.sources import flag_layer
 from fghash.training.tracking import build_loggers
 from fghash.training.trainer import build_trainer, choose_devices
 

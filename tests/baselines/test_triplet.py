@@ -7,7 +7,7 @@ from fghash_baselines.triplet import Triplet
 
 from fghash.batch import Batch
 from fghash.errors import InputError
-from fghash.layers.triplet import triplet_loss
+from fghash.layers.triplets import triplet_loss
 from tiny_training import tiny_method
 
 

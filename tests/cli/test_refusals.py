@@ -54,7 +54,7 @@ def test_without_importing_a_class(
     def imported(*_: object) -> None:
         raise AssertionError("a class was imported before this was refused")
 
-    monkeypatch.setattr("fghash.cli.parser.heavy_sections", imported)
+    monkeypatch.setattr("fghash.settings.typed.heavy_sections", imported)
     assert_matches(refused(*words), said)
 
 

@@ -13,7 +13,8 @@ import torch
 
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
-from fghash.evaluation import TieGroups, compiled, evaluate
+from fghash.evaluation import TieGroups, evaluate
+from fghash.evaluation.kernels import compiled
 from fghash.evaluation.work import Work, default_threads, parse_memory
 
 FIELDS = ("offsets", "nearer", "size", "relevant", "distance")

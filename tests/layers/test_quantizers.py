@@ -19,7 +19,7 @@ from fghash.layers.quantizers import (
     reseed,
     unit,
 )
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 
 
 def seeded(seed=0):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fghash.layers.triplet import default_margin, triplet_loss
+from fghash.layers.triplets import default_margin, triplet_loss
 
 
 def triplets(labels):

@@ -15,8 +15,8 @@ from fghash.batch import Batch
 from fghash.errors import InputError
 from fghash.layers.quantizers import cosine, nearness
 from fghash.methods.dpq import DPQ
+from fghash.methods.dpq.dpq_loss import class_loss, margin_loss, quantization_losses, quantize
 from fghash.methods.dpq.label_vectors import class_words, random_vectors, read_vectors, vector_width
-from fghash.methods.dpq.loss import class_loss, margin_loss, quantization_losses, quantize
 from fghash.presets import read_preset
 from fghash.settings.config import OptimConfig
 from fghash.training.callbacks import Reseed

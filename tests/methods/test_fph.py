@@ -8,7 +8,7 @@ import torch
 from fghash.backbone import Backbone
 from fghash.batch import Batch
 from fghash.errors import InputError
-from fghash.layers.triplet import default_margin, triplet_loss
+from fghash.layers.triplets import default_margin, triplet_loss
 from fghash.methods.fph import FPH, ConsensusFusion, split_bits
 from fghash.settings.config import BackboneConfig, OptimConfig
 from tiny_training import tiny_method

@@ -15,9 +15,9 @@ from fghash.codes import QuantizedCodes
 from fghash.errors import InputError
 from fghash.layers.similarity import shared_label
 from fghash.methods.phpq import PHPQ
-from fghash.methods.phpq.head import ClassHead, HybridPool, LevelPooling, PyramidHybridPooling
-from fghash.methods.phpq.loss import asymmetric_triplet, class_loss, commitment, entropy
-from fghash.methods.phpq.quantizer import ProductQuantizer, partial_attention
+from fghash.methods.phpq.phpq_head import ClassHead, HybridPool, LevelPooling, PyramidHybridPooling
+from fghash.methods.phpq.phpq_loss import asymmetric_triplet, class_loss, commitment, entropy
+from fghash.methods.phpq.phpq_quantizer import ProductQuantizer, partial_attention
 from fghash.presets import read_preset
 from fghash.training.callbacks import Reseed
 from tiny_training import TinyData, loss, seen, tiny_method, train

@@ -25,32 +25,32 @@ class Command(Entry):
 
 COMMANDS = {
     "fit": Command(
-        "fghash.cli.fit:run",
+        "fghash.cli.fit_command:run",
         "train a method, encode, evaluate, store, and rewrite the leaderboard",
         example="fghash fit --method hashnet --data synthetic --bits 32 --gpus 0",
     ),
     "evaluate": Command(
-        "fghash.cli.evaluate:run",
+        "fghash.cli.evaluate_command:run",
         "score stored codes of any code base, or score a stored run anew",
         example="fghash evaluate --gallery g.npz --queries q.npz --cutoffs 1 10 100 --json out.json",
     ),
     "compare": Command(
-        "fghash.cli.compare:run",
+        "fghash.cli.compare_command:run",
         "test two stored runs against each other, query by query",
         example="fghash compare runs/synthetic/hashnet/32/ID runs/synthetic/phpq/32/ID",
     ),
     "leaderboard": Command(
-        "fghash.cli.leaderboard:run",
+        "fghash.cli.leaderboard_command:run",
         "write the table of all stored runs",
         example="fghash leaderboard --runs runs --out leaderboard.csv",
     ),
     "data": Command(
-        "fghash.cli.data:run",
+        "fghash.cli.data_command:run",
         "list, fetch or check data sets",
         example="fghash data prepare cub200 --root datasets/cub200",
     ),
     "list": Command(
-        "fghash.cli.listing:run",
+        "fghash.cli.list_command:run",
         "tell what each method or data set is: its paper, year and certainty",
         example="fghash list methods",
     ),
@@ -106,7 +106,7 @@ def _own_warnings_in_a_line() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if category.__module__.startswith("fghash."):
-                from fghash.cli.layers import notice
+                from fghash.settings.sources import notice
 
                 notice(" ".join(str(message).split()))
             else:

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from fghash.cli.numbers import whole
 from fghash.errors import InputError
 from fghash.registry import nearest
+from fghash.settings.numbers import whole
 
 
 class Options(argparse.ArgumentParser):

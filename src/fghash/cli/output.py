@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fghash.cli.layers import notice
 from fghash.errors import InputError
+from fghash.settings.sources import notice
 
 
 def print_scores(row: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fghash.codes.archives import load_codes, save_codes
-from fghash.codes.base import Codes
 from fghash.codes.binary import BinaryCodes
 from fghash.codes.joining import concatenate
+from fghash.codes.kinds import Codes
 from fghash.codes.labels import as_labels
 from fghash.codes.quantized import QuantizedCodes
 from fghash.codes.real import RealCodes

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fghash.codes.base import Codes
 from fghash.codes.binary import BinaryCodes
+from fghash.codes.kinds import Codes
 from fghash.codes.labels import as_labels
 from fghash.codes.quantized import QuantizedCodes
 from fghash.codes.real import RealCodes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fghash.codes.base import as_array, require_finite, require_matrix
+from fghash.codes.kinds import as_array, require_finite, require_matrix
 from fghash.errors import InputError
 
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from fghash.codes.base import Codes
 from fghash.codes.binary import BinaryCodes
+from fghash.codes.kinds import Codes
 from fghash.codes.quantized import QuantizedCodes
 from fghash.codes.real import RealCodes
 from fghash.errors import InputError

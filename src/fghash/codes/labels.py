@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fghash.codes.base import as_array, require_finite
+from fghash.codes.kinds import as_array, require_finite
 from fghash.errors import InputError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fghash.data.draws import permutation
-from fghash.data.images.reading import read_image
+from fghash.data.images.decoding import read_image
 from fghash.data.images.resample import scaled, scaled_shape
 from fghash.errors import InputError
 

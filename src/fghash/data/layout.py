@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fghash.data.images.reading import SUFFIXES
+from fghash.data.images.decoding import SUFFIXES
 from fghash.data.items import Items, Official, Splits
 from fghash.errors import InputError
 

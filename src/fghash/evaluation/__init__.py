@@ -9,14 +9,14 @@ what is written as JSON, and ``write_json`` writes it. Nothing here imports torc
 
 from __future__ import annotations
 
+from fghash.evaluation.code_files import convention_table_files, evaluate_files, report, write_json
 from fghash.evaluation.conventions import CONVENTIONS, OWN
 from fghash.evaluation.curves import write_curves
 from fghash.evaluation.evaluator import Evaluation, convention_table, evaluate
-from fghash.evaluation.files import convention_table_files, evaluate_files, report, write_json
+from fghash.evaluation.group_scores import scores_by_query, scores_from_groups
 from fghash.evaluation.intervals import bootstrap_intervals, compare
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import TieGroups
-from fghash.evaluation.scoring import scores_by_query, scores_from_groups
 from fghash.evaluation.text import format_comparison, format_table
 from fghash.evaluation.work import parse_memory
 

@@ -10,12 +10,12 @@ import numpy as np
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes, as_labels
 from fghash.errors import InputError
 from fghash.evaluation.conventions import CONVENTIONS, DIVISORS, OWN
-from fghash.evaluation.hamming import hamming_blocks
-from fghash.evaluation.nearness import nearness_blocks
+from fghash.evaluation.group_scores import Scores, counts, means, scores_by_query, scores_from_groups
+from fghash.evaluation.kernels.hamming import hamming_blocks
+from fghash.evaluation.kernels.nearness import nearness_blocks
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import Blocks, TieGroups, join_groups
 from fghash.evaluation.relevance import Relevance
-from fghash.evaluation.scoring import Scores, counts, means, scores_by_query, scores_from_groups
 from fghash.evaluation.stable import convention_scores
 from fghash.evaluation.work import Work
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fghash.errors import InputError
+from fghash.evaluation.group_scores import scores_by_query
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import TieGroups
-from fghash.evaluation.scoring import scores_by_query
 
 _CELLS = 1 << 22  # random numbers drawn at a time
 

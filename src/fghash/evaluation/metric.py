@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from fghash.codes import BinaryCodes, Codes, RealCodes
-from fghash.codes.base import require_choice
+from fghash.codes.kinds import require_choice
 from fghash.codes.real import SIMILARITIES
 from fghash.errors import InputError
 from fghash.evaluation.evaluator import evaluate

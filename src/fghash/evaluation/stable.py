@@ -10,8 +10,8 @@ import numpy as np
 from fghash.codes import BinaryCodes
 from fghash.evaluation.conventions import CONVENTIONS, StableRanks
 from fghash.evaluation.distances import Distances, distinct_rows, prepare_distances
+from fghash.evaluation.group_scores import mean
 from fghash.evaluation.relevance import Relevance
-from fghash.evaluation.scoring import mean
 from fghash.evaluation.work import Work
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import Sampler
 
 from fghash.batch import Batch
 from fghash.errors import InputError
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 from fghash.layers.similarity import shared_label
 
 _REFERENCE_BITS = (

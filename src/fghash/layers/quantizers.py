@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 
 Score = Callable[[Tensor, Tensor], Tensor]
 

@@ -30,7 +30,7 @@ from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 from fghash.methods.alternating import AlternatingMethod
 from fghash.methods.optim import build_optimizer
 from fghash.settings.config import OptimConfig

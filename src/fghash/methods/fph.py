@@ -26,8 +26,8 @@ from fghash.batch import Batch, Features, Reads
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
-from fghash.layers.settings import require
-from fghash.layers.triplet import default_margin, triplet_loss
+from fghash.layers.requirements import require
+from fghash.layers.triplets import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod, check_bits
 from fghash.settings.config import OptimConfig
 

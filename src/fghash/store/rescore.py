@@ -9,8 +9,8 @@ from typing import Any
 
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
-from fghash.store.folder import RunFolder
 from fghash.store.record import Record
+from fghash.store.run_folder import RunFolder
 
 KEPT = ("map_real", "map_within_family")  # scores of other codes than the stored ones; no cutoff changes them
 

@@ -18,7 +18,7 @@ import torch
 from fghash.data.images import cache_build
 from fghash.data.images.cache import Index
 from fghash.data.images.cache_build import decoded
-from fghash.data.images.reading import image_shape
+from fghash.data.images.decoding import image_shape
 from fghash.data.items import Files
 from fghash.data.sets.folder import Folder
 from fghash.errors import InputError

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fghash.data.images.cache import VERSION, Bytes, Decoded, Index, checksum, digest, open_cache
-from fghash.data.images.reading import image_shape
+from fghash.data.images.decoding import image_shape
 from fghash.data.images.resample import scaled_shape
 from fghash.data.items import Files
 from fghash.errors import InputError

@@ -10,6 +10,6 @@ AlexNet, both heads read the pooled map of the backbone's last level.
 
 from __future__ import annotations
 
-from fghash.methods.dpq.method import DPQ
+from fghash.methods.dpq.dpq_method import DPQ
 
 __all__ = ["DPQ"]

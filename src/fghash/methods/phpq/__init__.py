@@ -8,6 +8,6 @@ code were not available.
 
 from __future__ import annotations
 
-from fghash.methods.phpq.method import PHPQ
+from fghash.methods.phpq.phpq_method import PHPQ
 
 __all__ = ["PHPQ"]

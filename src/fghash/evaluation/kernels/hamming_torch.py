@@ -1,4 +1,4 @@
-"""The torch kernel of :mod:`fghash.evaluation.hamming`, for GPUs and as a reference: products of signs."""
+"""The torch kernel of :mod:`hamming`, for GPUs and as a reference: products of signs."""
 
 from __future__ import annotations
 

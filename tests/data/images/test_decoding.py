@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fghash.data.images.reading import read_image
+from fghash.data.images.decoding import read_image
 from fghash.errors import InputError
 
 RED = (200, 30, 40)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features
 from fghash.codes import QuantizedCodes, RealCodes
-from fghash.codes.base import as_array
+from fghash.codes.kinds import as_array
 from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import (
@@ -25,10 +25,9 @@ from fghash.layers.quantizers import (
     k_means,
     nearness,
 )
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 from fghash.methods.base import HashingMethod
-from fghash.methods.dpq.label_vectors import random_vectors, read_vectors, vector_width
-from fghash.methods.dpq.loss import (
+from fghash.methods.dpq.dpq_loss import (
     HingeMean,
     Progressive,
     class_loss,
@@ -36,6 +35,7 @@ from fghash.methods.dpq.loss import (
     quantization_losses,
     quantize,
 )
+from fghash.methods.dpq.label_vectors import random_vectors, read_vectors, vector_width
 from fghash.methods.optim import build_optimizer
 from fghash.settings.config import OptimConfig
 

@@ -1,4 +1,4 @@
-"""The torch kernel of :mod:`fghash.evaluation.nearness`, for GPUs and as a reference."""
+"""The torch kernel of :mod:`fghash.evaluation.kernels.nearness`, for GPUs and as a reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fghash.codes import QuantizedCodes, RealCodes
 from fghash.evaluation.distances import NOISE, item_parts, lookup_tables, query_parts, scales
-from fghash.evaluation.nearness import Counter, Levels
+from fghash.evaluation.kernels.nearness_numpy import Counter, Levels
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 
@@ -18,7 +18,7 @@ from fghash.evaluation.work import Work
 def prepare(
     gallery: QuantizedCodes | RealCodes, multiplicity: np.ndarray, number: np.ndarray, work: Work
 ) -> Counter:
-    """The counter of this gallery (see :mod:`fghash.evaluation.nearness`)."""
+    """The counter of this gallery (see :mod:`fghash.evaluation.kernels.nearness`)."""
     device = torch.device(work.device)
     distances = _quantized(gallery, device) if isinstance(gallery, QuantizedCodes) else _real(gallery, device)
     weights = torch.from_numpy(multiplicity).to(device).double()

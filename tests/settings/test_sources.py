@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fghash.cli.layers import chosen, flag_layer, merge, read_config, settle
 from fghash.errors import InputError
+from fghash.settings.sources import chosen, flag_layer, merge, read_config, settle
 
 
 def write(folder: Path, text: str, name: str = "my.yaml") -> Path:

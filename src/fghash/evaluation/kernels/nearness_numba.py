@@ -1,4 +1,4 @@
-"""The compiled kernel of :mod:`fghash.evaluation.nearness`.
+"""The compiled kernel of :mod:`fghash.evaluation.kernels.nearness`.
 
 The distances of the relevant items are sorted; each of them is a level. Every code is then put at or below
 its level by a table over equal steps of distance, which names the first level that can be meant.
@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from fghash.codes import QuantizedCodes, RealCodes
-from fghash.evaluation.compiled import compiled
 from fghash.evaluation.distances import item_parts, prepare_distances, query_parts
-from fghash.evaluation.nearness import Counter, Levels
+from fghash.evaluation.kernels.compiled import compiled
+from fghash.evaluation.kernels.nearness_numpy import Counter, Levels
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 
@@ -23,7 +23,7 @@ _TABLE = 8192  # steps of the table, about: so many that few of them hold a leve
 def prepare(
     gallery: QuantizedCodes | RealCodes, multiplicity: np.ndarray, number: np.ndarray, work: Work
 ) -> Counter:
-    """The counter of this gallery (see :mod:`fghash.evaluation.nearness`)."""
+    """The counter of this gallery (see :mod:`fghash.evaluation.kernels.nearness`)."""
     if isinstance(gallery, QuantizedCodes):
         return _prepare_quantized(gallery, multiplicity, number)
     distances = prepare_distances(gallery)

@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _scores(given: argparse.Namespace) -> int:
-    from fghash.cli.sources import score
+    from fghash.cli.scored import score
 
     protocol = _protocol(given)
     scored = list(score(given, protocol))
@@ -56,7 +56,7 @@ def _scores(given: argparse.Namespace) -> int:
 
 
 def _tables(given: argparse.Namespace) -> int:
-    from fghash.cli.sources import tables
+    from fghash.cli.scored import tables
     from fghash.evaluation import format_table
 
     found = list(tables(given))

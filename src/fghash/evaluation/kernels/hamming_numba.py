@@ -1,6 +1,6 @@
-"""The compiled kernel of :mod:`fghash.evaluation.hamming`.
+"""The compiled kernel of :mod:`fghash.evaluation.kernels.hamming`.
 
-All items are counted by :mod:`fghash.evaluation.hamming_sliced` where the codes are short enough, and pair by
+All items are counted by :mod:`hamming_sliced` where the codes are short enough, and pair by
 pair where they are not; the relevant items, few and contiguous, always pair by pair.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from fghash.evaluation.compiled import compiled
-from fghash.evaluation.hamming_sliced import MOST_WORDS, Slices, count_slices, slices
+from fghash.evaluation.kernels.compiled import compiled
+from fghash.evaluation.kernels.hamming_sliced import MOST_WORDS, Slices, count_slices, slices
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 

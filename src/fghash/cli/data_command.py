@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fghash.cli.flags import read_flags
-from fghash.cli.layers import Layer, flag_layer, notice
 from fghash.cli.options import Options
 from fghash.data.prepare.origins import SOURCES
 from fghash.errors import InputError
 from fghash.registry import DATASETS, look_up, nearest
+from fghash.settings.flags import read_flags
+from fghash.settings.sources import Layer, flag_layer, notice
 
 if TYPE_CHECKING:
     from fghash.data.prepare.check import Report
@@ -143,8 +143,8 @@ def _require_folder_of(file: Path | None) -> None:
 
 
 def _checked(name: str, layer: Layer) -> Report:
-    from fghash.cli.parser import SettingsParser, data_section  # torch comes with the class
     from fghash.data.prepare.check import check
+    from fghash.settings.typed import SettingsParser, data_section  # torch comes with the class
 
     settings = SettingsParser([data_section(name)]).parse([layer])["data"]
     return check(DATASETS[name].load()(**settings).read())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fghash.cli.flags import read_flags
-from fghash.cli.layers import chosen, flag_layer, notice, read_config
-from fghash.cli.resolve import DATA, Request, check_files, choose, resolve
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.settings.config import BackboneConfig, RunConfig, document
+from fghash.settings.flags import read_flags
+from fghash.settings.resolve import DATA, Request, check_files, choose, resolve
+from fghash.settings.sources import chosen, flag_layer, notice, read_config
 
 HELP = f"""\
 Train a method, then encode, evaluate, store and rewrite RUNS/leaderboard.csv. The same command resumes an
@@ -80,7 +80,7 @@ def _help(names: Sequence[str | None]) -> str:
     method, data = names
     sections = []
     if method or data:
-        from fghash.cli.parser import SettingsParser, data_section, method_section
+        from fghash.settings.typed import SettingsParser, data_section, method_section
     if method:
         look_up(METHODS, method, "--method")
         sections.append(method_section(method))

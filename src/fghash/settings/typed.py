@@ -10,10 +10,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from fghash.cli.layers import OWNED, Layer, merge
 from fghash.errors import InputError
 from fghash.registry import DATASETS, METHODS, nearest
 from fghash.settings.config import BackboneConfig, OptimConfig, TrackingConfig
+from fghash.settings.sources import OWNED, Layer, merge
 
 _LISTED = 25  # more known names than this would hide the message
 

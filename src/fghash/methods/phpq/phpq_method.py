@@ -12,16 +12,16 @@ from torch import Tensor
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features, Reads
 from fghash.codes import QuantizedCodes, RealCodes
-from fghash.codes.base import as_array
+from fghash.codes.kinds import as_array
 from fghash.layers.precision import full_precision
 from fghash.layers.quantizers import Latest, WordUsage, codebooks_for, k_means
-from fghash.layers.settings import require
+from fghash.layers.requirements import require
 from fghash.layers.similarity import shared_label
 from fghash.methods.base import HashingMethod
 from fghash.methods.optim import build_optimizer
-from fghash.methods.phpq.head import ClassHead, LevelNorm, Pool, Projection, PyramidHybridPooling
-from fghash.methods.phpq.loss import Detach, asymmetric_triplet, class_loss, commitment, entropy
-from fghash.methods.phpq.quantizer import ProductQuantizer, Quantized
+from fghash.methods.phpq.phpq_head import ClassHead, LevelNorm, Pool, Projection, PyramidHybridPooling
+from fghash.methods.phpq.phpq_loss import Detach, asymmetric_triplet, class_loss, commitment, entropy
+from fghash.methods.phpq.phpq_quantizer import ProductQuantizer, Quantized
 from fghash.settings.config import OptimConfig
 
 

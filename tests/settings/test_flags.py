@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fghash.cli.flags import read_flags
 from fghash.errors import InputError
+from fghash.settings.flags import read_flags
 
 
 def test_both_spellings_nest_alike() -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fghash.cli.layers import Layer, chosen, merge, preset_layer, settle
-from fghash.cli.numbers import whole, yes_or_no
 from fghash.errors import InputError
 from fghash.presets import DEFAULT, read_preset
 from fghash.registry import DATASETS, METHODS, look_up
@@ -20,6 +18,8 @@ from fghash.settings.config import (
     TrackingConfig,
     scientific,
 )
+from fghash.settings.numbers import whole, yes_or_no
+from fghash.settings.sources import Layer, chosen, merge, preset_layer, settle
 from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
@@ -124,7 +124,7 @@ def resolve(request: Request) -> RunConfig:
     Raises:
         InputError: an unknown setting, or a value that does not fit its type.
     """
-    from fghash.cli.parser import SettingsParser, heavy_sections, light_sections
+    from fghash.settings.typed import SettingsParser, heavy_sections, light_sections
 
     light = SettingsParser(light_sections())
     values = light.parse(request.everything)  # before the next line, which imports torch

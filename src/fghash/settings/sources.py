@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from fghash.cli.flags import NAMED, SECTIONS, SINGLE
 from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.registry import nearest
 from fghash.settings.config import TRACKERS
+from fghash.settings.flags import NAMED, SECTIONS, SINGLE
 
 # The Trainer's arguments that fghash sets itself, and what to use in their place.
 OWNED = {

@@ -1,0 +1,1 @@
+"""Counting tie groups: one module an implementation, one interface."""
