@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def harmless(text: str) -> str:
-    r"""``text`` without what moves a cursor, breaks a line, reverses the order of letters or is no letter.
+    r"""``text`` with escapes for all that moves a cursor, breaks a line, reverses text or cannot be encoded.
 
     >>> harmless("caf\u00e9 \x1b[2J\n \ud800")
     'café \\x1b[2J\\n \\ud800'

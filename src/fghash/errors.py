@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend: shown as one line, exit status 2, no traceback."""
+"""The error for invalid input: shown as one line, exit status 2, no traceback."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_runs_without_codes_of_equal_kind(stored: Stored, refused: Refused) -> N
 def test_a_run_without_tie_groups(stored: Stored, refused: Refused) -> None:
     a = stored("hashnet")
     (Path(a) / "groups/8-network.npz").unlink()
-    assert "keeps no tie groups of its 8-bit network codes" in refused("compare", a, a)
+    assert "has no tie groups of its 8-bit network codes" in refused("compare", a, a)
 
 
 @pytest.mark.parametrize(

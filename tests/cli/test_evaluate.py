@@ -208,4 +208,4 @@ def test_a_damaged_record_takes_one_line(
 def test_a_run_without_tie_groups(stored: Callable[..., str], refused: Callable[..., str]) -> None:
     folder = stored("hashnet")
     (Path(folder) / "groups/8-network.npz").unlink()
-    assert "keeps no tie groups" in refused("evaluate", "--run", folder, *QUICK, "--bootstrap", "100")
+    assert "has no tie groups" in refused("evaluate", "--run", folder, *QUICK, "--bootstrap", "100")

@@ -94,7 +94,7 @@ BAD = {
     "no codebooks": ({"indices": CODES, **WORDS} | {"codebooks": np.ones((2, 2))}, "codebooks: shape (2, 2)"),
     "structure": ({"indices": CODES[:, :2], **WORDS, "structure": "tree"}, "structure: 'tree', expected"),
     "similarity": ({"indices": CODES[:, :2], **WORDS, "similarity": "cos"}, "similarity: 'cos', expected"),
-    "words": ({"indices": CODES, **WORDS}, "indices: 3 words an item, expected one for each of 2 codebooks"),
+    "words": ({"indices": CODES, **WORDS}, "indices: 3 codewords an item, expected 2, one of each codebook"),
     "real index": ({"indices": CODES[:, :2] / 2, **WORDS}, "indices: holds float64"),
     "index": ({"indices": CODES[:, :2] + 5, **WORDS}, "indices: value 6, expected 0 to 2"),
     "missing": ({"indices": CODES[:, :2], "labels": [1, 2]}, "no array 'structure' (found: indices, labels)"),

@@ -29,8 +29,8 @@ def test_parts_make_the_whole_again(codes) -> None:
     ("parts", "words"),
     [
         ([], "nothing to concatenate"),
-        ([WHOLE[0], WHOLE[2]], "RealCodes of 64 bits beside BinaryCodes of 5 bits"),
-        ([WHOLE[0], WHOLE[0].prefix(4)], "BinaryCodes of 4 bits beside BinaryCodes of 5 bits"),
+        ([WHOLE[0], WHOLE[2]], "RealCodes of 64 bits and BinaryCodes of 5 bits"),
+        ([WHOLE[0], WHOLE[0].prefix(4)], "BinaryCodes of 4 bits and BinaryCodes of 5 bits"),
         ([WHOLE[1], QuantizedCodes([[0]], BOOKS + 1, "additive", "l2")], "different codebooks"),
         ([WHOLE[1], QuantizedCodes([[0]], BOOKS, "additive", "dot")], "different codebooks, structures or"),
         ([WHOLE[2], RealCodes([[1.0, 2.0]], "dot")], "different similarities"),

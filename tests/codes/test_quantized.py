@@ -111,7 +111,7 @@ def test_tensors_are_accepted_without_their_gradients() -> None:
         (lambda: QuantizedCodes([[3]], np.ones((1, 3, 1))), "indices: value 3, expected 0 to 2"),
         (lambda: QuantizedCodes([[-1]], np.ones((1, 3, 1))), "indices: value -1, expected 0 to 2"),
         (lambda: QuantizedCodes([[0.5]], np.ones((1, 3, 1))), "indices: holds float64, expected integers"),
-        (lambda: QuantizedCodes([[0]], np.ones((2, 3, 1))), "indices: 1 words an item"),
+        (lambda: QuantizedCodes([[0]], np.ones((2, 3, 1))), "indices: 1 codewords an item"),
         (lambda: QuantizedCodes([0], np.ones((1, 3, 1))), "indices: shape (1,)"),
         (lambda: QuantizedCodes([[0]], np.ones((3, 1))), "codebooks: shape (3, 1)"),
         (lambda: QuantizedCodes([[0]], np.full((1, 3, 1), np.nan)), "codebooks: value nan at (0, 0, 0)"),

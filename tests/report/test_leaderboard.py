@@ -144,7 +144,7 @@ def test_a_store_of_the_first_version_shows_with_what_its_configs_say(tmp_path: 
     assert all(text.endswith("trainer.max_epochs=2") for text in frame["variant"])
 
 
-def test_the_variant_follows_the_config_beside_the_record_not_what_was_noted_then(tmp_path: Path) -> None:
+def test_the_variant_follows_the_stored_config_not_what_was_noted_then(tmp_path: Path) -> None:
     shutil.copytree(Path(__file__).with_name("old_store"), tmp_path / "runs")
     config = next((tmp_path / "runs").glob("*/dpq/*/*/config.yaml"))
     config.write_text(

@@ -31,16 +31,16 @@ def finished(path: Path) -> dict[Kind, Record]:
 
 
 def groups_of(path: Path, kind: Kind) -> TieGroups:
-    """The tie groups that a run keeps of codes of this kind.
+    """The tie groups that a run stores for codes of this kind.
 
     Raises:
-        InputError: it keeps none, or the file is damaged.
+        InputError: it stores none, or the file is damaged.
     """
     from fghash.store import RunFolder
 
     groups = RunFolder(path).read_groups(*kind)
     if groups is None:
-        raise InputError(f"run: {path} keeps no tie groups of its {in_words(kind)} codes")
+        raise InputError(f"run: {path} has no tie groups of its {in_words(kind)} codes")
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Codes: what a gallery stores. Smaller distance is nearer, always."""
+"""Codes: what a gallery stores. Distances: smaller = closer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Codes and labels in one ``.npz`` file, read without pickle.
 
 ========== ===========================================================================================
-kind       arrays, beside ``labels`` (n,) integers or (n, classes) 0/1
+kind       arrays, in addition to ``labels`` (n,) integers or (n, classes) 0/1
 ========== ===========================================================================================
 binary     ``codes`` (n, bits) in {0, 1} or {-1, +1}; or ``codes_packed`` (n, ceil(bits / 8)) uint8 in
            little bit order, and ``bits``
@@ -44,7 +44,7 @@ def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
     """Codes and labels of a file.
 
     Raises:
-        InputError: no such file, not an npz, a pickle inside, a key missing, or contents that are no codes.
+        InputError: no such file, not an npz, a pickle inside, a key missing, or contents that are not codes.
     """
     arrays = load_arrays(path)
     try:
@@ -85,7 +85,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a readable .npz file") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy gives members of other formats as bytes
-            raise InputError(f"{path}: not a readable .npz file ('{key}' is no array)")
+            raise InputError(f"{path}: not a readable .npz file ('{key}' is not an array)")
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""Put the codes of several batches or processes together."""
+"""Concatenate the codes of several batches or processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def concatenate(parts: Sequence[C]) -> C:
     for part in parts:
         if type(part) is not type(first) or part.bits_per_item != first.bits_per_item:
             raise InputError(
-                f"parts: {_kind(part)} beside {_kind(first)}, expected codes of one kind and length"
+                f"parts: {_kind(part)} and {_kind(first)}, expected codes of one kind and length"
             )
     return cast(C, _JOIN[type(first)](parts))
 

@@ -1,4 +1,4 @@
-"""What all codes share: the protocol, and the one door through which arrays and tensors come in."""
+"""What all codes share: the protocol, and checked arrays, which every kind of codes is made of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fghash.errors import InputError
 
 @runtime_checkable
 class Codes(Protocol):
-    """What a gallery stores, one row an item. Smaller distance is nearer, always."""
+    """What a gallery stores, one row an item. Distances: smaller = closer."""
 
     @property
     def bits_per_item(self) -> int:

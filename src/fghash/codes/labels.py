@@ -1,4 +1,4 @@
-"""Labels: (n,) integers or (n, classes) multi-hot, checked at the door."""
+"""Labels: (n,) integers or (n, classes) multi-hot, checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def as_labels(values: Any, name: str = "labels") -> np.ndarray:
     """Labels as (n,) int64 or as (n, classes) bool.
 
     Any integers are legal, negative ones too. Floats are accepted if all are whole numbers (3.0 is 3), since
-    files born elsewhere hold them. A matrix holds only 0 and 1.
+    files of other programs hold them. A matrix holds only 0 and 1.
 
     Raises:
         InputError: any other shape or value.

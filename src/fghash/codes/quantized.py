@@ -13,11 +13,11 @@ from fghash.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class QuantizedCodes:
-    """Codes of m words, one from each codebook of k words.
+    """Codes of m codewords, one from each codebook of k codewords.
 
-    ``indices`` (n, m) integers in [0, k) (kept as uint8, uint16 or int32, the smallest that holds k);
-    ``codebooks`` (m, k, d) float32. ``structure``: ``product`` (an item is the concatenation of its words,
-    m*d wide) or ``additive`` (their sum, d wide; the first words are a code by themselves).
+    ``indices`` (n, m) integers in [0, k) (stored as uint8, uint16 or int32, the smallest that holds k);
+    ``codebooks`` (m, k, d) float32. ``structure``: ``product`` (an item is its codewords
+    concatenated, m*d wide) or ``additive`` (their sum, d wide; the first codewords are a code by themselves).
     ``similarity``: ``dot`` (distance is minus the dot product) or ``l2`` (squared Euclidean distance).
 
     Raises:
@@ -32,7 +32,7 @@ class QuantizedCodes:
     def __post_init__(self) -> None:
         codebooks = as_float32(self.codebooks, "codebooks")
         if codebooks.ndim != 3 or 0 in codebooks.shape:
-            raise InputError(f"codebooks: shape {codebooks.shape}, expected (codebooks, words, dimensions)")
+            raise InputError(f"codebooks: shape {codebooks.shape}, expected (m, codewords, dimensions)")
         object.__setattr__(self, "codebooks", codebooks)
         object.__setattr__(self, "indices", _checked_indices(self.indices, codebooks))
         require_choice(self.structure, ("product", "additive"), "structure")
@@ -61,7 +61,7 @@ class QuantizedCodes:
         """The codes of the first codebooks, ``bits`` bits together; additive codes refine one another.
 
         Raises:
-            InputError: product codes (but for their whole length), or no whole number of codebooks.
+            InputError: product codes (except at full length), or bits that are not whole codebooks.
         """
         if bits == self.bits_per_item:
             return self
@@ -88,7 +88,7 @@ def _checked_indices(values: Any, codebooks: np.ndarray) -> np.ndarray:
     if indices.dtype.kind not in "iu":
         raise InputError(f"indices: holds {indices.dtype}, expected integers")
     if indices.shape[1] != m:
-        raise InputError(f"indices: {indices.shape[1]} words an item, expected one for each of {m} codebooks")
+        raise InputError(f"indices: {indices.shape[1]} codewords an item, expected {m}, one of each codebook")
     if indices.size and (indices.min() < 0 or indices.max() >= k):
         outside = indices[(indices < 0) | (indices >= k)][0]
         raise InputError(f"indices: value {outside}, expected 0 to {k - 1}")

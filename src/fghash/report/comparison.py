@@ -1,4 +1,4 @@
-"""Ours beside what the papers report: same data set, same bits, every known difference of protocol said."""
+"""Our rows and those of papers: same data set, same bits, with every known difference of protocol."""
 
 from __future__ import annotations
 

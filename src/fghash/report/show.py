@@ -1,4 +1,4 @@
-"""The leaderboard in a terminal: as many columns as fit, and a word about the others."""
+"""The leaderboard in a terminal: as many columns as fit, and a line about the others."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import fghash
 from fghash.errors import InputError
+from fghash.store.finished import finished, read_config
 from fghash.store.parsing import parse_json
-from fghash.store.reading import finished, read_config
 from fghash.store.record import SCHEMA, Record
 from fghash.store.writing import replacing
 

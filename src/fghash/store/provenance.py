@@ -1,4 +1,4 @@
-"""Where a run was made: kept beside it, never part of its name."""
+"""Where a run was made: stored with it, never part of its id."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _SCORE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,99}")
 
 
 class SkippedRecord(UserWarning):
-    """A file in the store that is no record of a finished run was left out."""
+    """A file in the store that is not a record of a finished run was left out."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.store.record import Record
 from fghash.store.run_folder import RunFolder
 
-KEPT = ("map_real", "map_within_family")  # scores of other codes than the stored ones; no cutoff changes them
+UNCHANGED = (
+    "map_real",
+    "map_within_family",
+)  # scores of other codes than the stored ones; no cutoff changes them
 
 
 def rescore(
@@ -53,6 +56,6 @@ def _rescored(
     gallery, gallery_labels = folder.read_codes(record.bits, record.gallery_codes, "gallery")
     queries, query_labels = folder.read_codes(record.bits, record.gallery_codes, "queries")
     result = evaluate(queries, gallery, query_labels, gallery_labels, protocol, **work)
-    kept = {name: record.scores[name] for name in KEPT if name in record.scores}
+    unchanged = {name: record.scores[name] for name in UNCHANGED if name in record.scores}
     scores = {key: value for key, value in result.scores.items() if key not in ("bits", "protocol")}
-    return replace(record, protocol=protocol.name, scores={**scores, **kept})
+    return replace(record, protocol=protocol.name, scores={**scores, **unchanged})

@@ -25,10 +25,10 @@ import numpy as np
 import fghash.codes as code_files
 from fghash.codes import RealCodes
 from fghash.errors import InputError
+from fghash.store.finished import finished, json_files, markers
 from fghash.store.index import run_names
 from fghash.store.lock import locked
 from fghash.store.parsing import read_json
-from fghash.store.reading import finished, json_files, markers
 from fghash.store.record import Record, SkippedRecord, read_record
 from fghash.store.writing import replacing, with_folder, write_text
 
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the training keeps its checkpoints."""
+        """Where the training writes its checkpoints."""
         return self.path / "checkpoints"
 
     def lock(self) -> AbstractContextManager[None]:
@@ -197,7 +197,7 @@ class RunFolder:
         return any(marker["protocol"] == protocol for marker in markers(self.path))
 
     def records(self, protocol: str | None = None) -> list[Record]:
-        """The finished records (of one protocol, or of all); what is no record is skipped with a warning."""
+        """The finished records (of one protocol, or of all); other files are skipped with a warning."""
         found = finished(self.path)
         for line in found.skipped:
             warnings.warn(line, SkippedRecord, stacklevel=2)

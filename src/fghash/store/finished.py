@@ -1,4 +1,4 @@
-"""What a run's folder says is finished: its markers, the records that they name, and the config beside."""
+"""What is finished in a run's folder: its markers, the records that they name, and its config."""
 
 from __future__ import annotations
 
