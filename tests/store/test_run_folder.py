@@ -340,10 +340,13 @@ FORK = """
 import multiprocessing, os, sys, time
 from pathlib import Path
 from fghash.store.lock import locked
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
 with locked(Path(sys.argv[1])):
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-    worker.start()
-    print(worker.pid, flush=True)
+    multiprocessing.get_context("fork").Process(target=work).start()
     time.sleep(60)
 """
 
