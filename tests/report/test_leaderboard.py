@@ -245,7 +245,7 @@ def test_the_printed_table_shows_the_scores_and_takes_no_markup(tmp_path: Path) 
     print_table(leaderboard(tmp_path), console)
     text = console.export_text()
     assert "0.4321" in text
-    assert "all rows: selection=last [bold]x[/bold]" in text
+    assert "this row: selection=last [bold]x[/bold]" in text
     assert "fghash-1@1,10,100" in text
 
 

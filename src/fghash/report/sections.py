@@ -33,6 +33,7 @@ class Section(NamedTuple):
     def sentence(self) -> str:
         """What all rows share, in a line; empty if nothing."""
         rows = "all rows of this store" if "source" in self.table else "all rows"
+        rows = "this row" if len(self.table) == 1 else rows
         return f"{rows}: {' '.join(self.shared)}" if self.shared else ""
 
 

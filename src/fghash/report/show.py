@@ -68,7 +68,7 @@ def _fitted(section: Section, width: int) -> tuple[Section, list[str]]:
     texts, _ = _texts(section.table)
     widths = dict(zip(texts.columns, _widths(texts), strict=True))
     shared, left_out = list(section.shared), []
-    agreed = [name for name in _SAID_ONCE if name in texts and len(texts) > 1 and texts[name].nunique() == 1]
+    agreed = [name for name in _SAID_ONCE if name in texts and texts[name].nunique() == 1]
     for name in (*agreed, *_LEAST_IMPORTANT_FIRST):
         if name not in widths or sum(widths.values()) + len(widths) - 1 <= width:
             continue
