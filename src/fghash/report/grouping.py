@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -131,8 +130,11 @@ def _mean(values: list[Score]) -> Score:
 
 def _deviation(values: list[Score]) -> float | None:
     """Standard deviation with one degree of freedom lost to the mean; ``None`` for a single run."""
-    known = [float(value) for value in values if value is not None]
-    return statistics.stdev(known) if len(known) == len(values) > 1 else None
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or len(values) == 1:
+        return None
+    mean = math.fsum(known) / len(known)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def _completed(record: Record, config: Mapping[str, Any] | None) -> Record:
     epochs = trainer.get("max_epochs") if isinstance(trainer, dict) and "max_time" not in trainer else None
     told = {"preset": config.get("preset"), "batch_size": config.get("batch_size"), "epochs": epochs}
     with contextlib.suppress(InputError):
-        return Record.from_values({**asdict(record), **{name: told[name] for name in told if told[name]}})
+        return Record.from_values({**vars(record), **{name: told[name] for name in told if told[name]}})
     return record
 
 
@@ -144,7 +144,7 @@ def _encoded(run: StoredRun, signature: Signature) -> bytes | None:
         return None
     values = {
         "signature": signature,
-        "records": [asdict(record) for record in run.records],
+        "records": [vars(record) for record in run.records],
         "config": run.config,
         "skipped": run.skipped,
     }
