@@ -5,30 +5,20 @@ The path is switched on for the CPU, so that a machine without an accelerator ru
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from contract import tiny_method
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
 from fghash.registry import DATASETS, METHODS
 from fghash.training.trainer import Devices, build_trainer
+from image_folder import write_images
 
 CASES = [(None, 0.0), ("ram", 0.0), (None, 0.3), ("ram", 0.3)]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three classes, seven images each to train on and three to ask for: 48 x 40 px, a pattern a class."""
-    root, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for label in range(3):
-        pattern = random.integers(0, 256, (6, 5, 3)).repeat(8, 0).repeat(8, 1)
-        for split, count in (("train", 7), ("query", 3)):
-            folder = root / split / f"class{label}"
-            folder.mkdir(parents=True)
-            for i in range(count):
-                noisy = pattern + random.integers(-40, 41, pattern.shape)
-                Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-    return root
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def trained(name, root, folder, cache, validation):

@@ -35,11 +35,14 @@ def encode(
         RuntimeError: an item is missing or was encoded twice.
     """
     predictions: Any = trainer.predict(method, datamodule=data)  # its hook finishes each batch on the device
-    queries, gallery = (assemble(everyones(parts)) for parts in predictions)
+    sizes = (len(data.query_items), len(data.gallery_items))
+    queries, gallery = (
+        assemble(gathered(parts), size) for parts, size in zip(predictions, sizes, strict=True)
+    )
     return queries, gallery
 
 
-def everyones(parts: Sequence[Encoded]) -> list[Encoded]:
+def gathered(parts: Sequence[Encoded]) -> list[Encoded]:
     """The parts of all processes, on every process; one process gets its own back."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return list(parts)
@@ -48,17 +51,20 @@ def everyones(parts: Sequence[Encoded]) -> list[Encoded]:
     return [part for rank in gathered for part in rank]
 
 
-def assemble(parts: Sequence[Encoded]) -> EncodedSplit:
-    """One split from its parts, ordered by dataset position.
+def assemble(parts: Sequence[Encoded], size: int) -> EncodedSplit:
+    """One split of ``size`` items from its parts, ordered by dataset position.
 
     Raises:
-        RuntimeError: positions other than 0 ... n-1, each once.
+        RuntimeError: positions other than 0 ... size-1, each once.
     """
+    if not parts:
+        raise RuntimeError(f"encoding: nothing was encoded of {size} items")
     index = np.concatenate([part.index for part in parts])
     order = np.argsort(index, kind="stable")
-    if not np.array_equal(index[order], np.arange(len(index))):
+    if not np.array_equal(index[order], np.arange(size)):
         raise RuntimeError(
-            f"encoding: {len(index)} items encoded, positions repeated or missing: {_first_gap(index[order])}"
+            f"encoding: {len(index)} of {size} items encoded, positions repeated or missing: "
+            f"{_first_gap(index[order], size)}"
         )
     embeddings = [part.embedding for part in parts if part.embedding is not None]
     return EncodedSplit(
@@ -68,6 +74,8 @@ def assemble(parts: Sequence[Encoded]) -> EncodedSplit:
     )
 
 
-def _first_gap(ordered: np.ndarray) -> str:
-    wrong = np.flatnonzero(ordered != np.arange(len(ordered)))[0]
-    return f"position {ordered[wrong]} stands where {wrong} should"
+def _first_gap(ordered: np.ndarray, size: int) -> str:
+    wrong = np.flatnonzero(ordered != np.arange(len(ordered)))
+    if not len(wrong):
+        return f"the last position is {len(ordered) - 1} instead of {size - 1}"
+    return f"position {ordered[wrong[0]]} where {wrong[0]} is expected"

@@ -1,12 +1,11 @@
-"""The flow: image -> data -> backbone -> method -> codes -> evaluation -> store -> leaderboard."""
+"""The flow: prepare -> train -> encode -> score -> store."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,31 +15,33 @@ import torch
 import torchvision
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities import rank_zero_only
 
 from fghash.backbone import Backbone
-from fghash.codes import Codes
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
-from fghash.evaluation import RetrievalProtocol, evaluate
+from fghash.evaluation import RetrievalProtocol
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
-from fghash.report import print_table, write_leaderboard
+from fghash.scoring import Galleries, Scored, score
 from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
-from fghash.training.callbacks import BEST, LAST
+from fghash.training.callbacks import BEST, LAST, Budget
 from fghash.training.checkpoints import read_checkpoint
+from fghash.training.model_files import save_model
 from fghash.training.tracking import build_loggers, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
+
+Say = Callable[[str], None]
+EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless asked for
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run about to happen: its parts, its folder and its names."""
+    """A run about to happen: its parts, its folder, its names, and who is told how it goes."""
 
     config: RunConfig
     data: RetrievalDataModule
@@ -48,47 +49,71 @@ class Run:
     protocol: RetrievalProtocol
     folder: RunFolder
     group: str
+    say: Say
 
 
-def fit(config: RunConfig) -> int:
-    """Train, encode, evaluate, store, and rewrite ``<runs>/leaderboard.csv``; a finished run is only shown.
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: ``status`` is ``trained``, ``finished before`` or ``scored again``.
 
-    Returns:
-        The exit status: 0, or 2 if no query has a relevant gallery item.
+    ``first``: whether this is the process that stores and reports; the others have no records.
+    """
+
+    folder: RunFolder
+    protocol: RetrievalProtocol
+    status: str
+    first: bool
+
+    @property
+    def records(self) -> list[Record]:
+        """The records under the run's protocol."""
+        return self.folder.records(self.protocol.name) if self.first else []
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def fit(config: RunConfig, say: Say = silent) -> Outcome:
+    """Train, encode, evaluate and store; a finished run is only found, or scored again under new cutoffs.
+
+    Args:
+        config: the resolved settings.
+        say: is told in a line what happens, on the first process only.
 
     Raises:
         InputError: something in ``config`` cannot be had; nothing on disk was changed.
     """
     devices = choose_devices(config.gpus)
-    run = prepare(config)
+    run = prepare(config, say if _first() else silent)
     require_writable(config.runs)
     if run.folder.records() and not config.force:
-        return _show_finished(run)
+        return Outcome(run.folder, run.protocol, _finished(run), _first())
     with run.folder.lock() if _first() else nullcontext():
-        _say(
+        run.say(
             f"{config.method.name} on {config.data.name} ({run.data.description}), "
             f"{config.bits} bits, on {devices}"
         )
         _train_and_store(run, devices)
-    return _show(config.runs, run.folder, run.protocol) if _first() else 0
+    return Outcome(run.folder, run.protocol, "trained", _first())
 
 
-def _show_finished(run: Run) -> int:
-    """What an earlier run with these settings gave; under new cutoffs its codes are scored again."""
-    if not _first():
-        return 0
-    _say(f"finished before: {run.folder.path} (--force trains again)")
-    if not run.folder.is_finished(run.protocol.name):
+def _finished(run: Run) -> str:
+    """An earlier run with these settings; under new cutoffs its codes are scored again."""
+    run.say(f"finished before: {run.folder.path} (--force trains again)")
+    if run.folder.is_finished(run.protocol.name):
+        return "finished before"
+    if _first():
         rescore(run.folder.path, run.protocol)
-    return _show(run.config.runs, run.folder, run.protocol)
+    return "scored again"
 
 
-def prepare(config: RunConfig) -> Run:
+def prepare(config: RunConfig, say: Say = silent) -> Run:
     """Build the parts of a run and give it its name; trains and writes nothing."""
-    info = look_up(METHODS, config.method.name, "method")
-    method_class = info.load()
+    method_class = look_up(METHODS, config.method.name, "method").load()
     method_class.allows_bits(config.bits, **config.method.settings)
     data = build_data(config)
+    _warn_of_random_weights(config, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     backbone = Backbone(config.backbone, data.image_size)
     method = method_class(backbone, data.num_classes, config.bits, config.optim, **config.method.settings)
@@ -96,7 +121,7 @@ def prepare(config: RunConfig) -> Run:
     name = run_id(science, data.fingerprint, weights)
     folder = RunFolder.at(config.runs, config.data.name, config.method.name, config.bits, name)
     protocol = RetrievalProtocol(cutoffs=tuple(config.cutoffs))
-    return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights))
+    return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
 
 
 def build_data(config: RunConfig) -> RetrievalDataModule:
@@ -110,6 +135,14 @@ def build_data(config: RunConfig) -> RetrievalDataModule:
     return data
 
 
+def _warn_of_random_weights(config: RunConfig, say: Say) -> None:
+    if config.backbone.weights == "none" and DATASETS[config.data.name].needs_root:
+        say(
+            f"warning: --backbone.weights: none, so '{config.backbone.name}' starts from random weights; "
+            "published results start from pretrained ones (pretrained, or the path of a file)"
+        )
+
+
 def _train_and_store(run: Run, devices: Devices) -> None:
     started = time.time()
     name = f"{run.config.method.name}-{run.config.data.name}-{run.config.bits}-{run.config.seed}"
@@ -121,19 +154,20 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_config(loggers, document(run.config))
     train(trainer, run)
     trained = time.time()
-    budget = _budget(trainer, run.config, trained - started)
     queries, gallery = encode(trainer, run.method, run.data)
     if not trainer.is_global_zero:
         return  # the first process scores, after the others have left
     encoded = time.time()
     run.folder.withdraw()  # scores of an earlier training (--force) would not be of these codes
-    records = [replace(record, **budget) for record in _score(run, queries, gallery)]
-    _keep(
-        run,
-        records,
-        trainer,
-        {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded},
-    )
+    galleries = Galleries(queries, gallery, _learned(run))
+    lengths, families = run.method.code_lengths(), run.data.families
+    scored = [_stored(run, each) for each in score(galleries, lengths, run.protocol, families)]
+    records = [_record(run, each, budget(trainer, run)) for each in scored]
+    seconds = {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded}
+    _store(run, queries, gallery, trainer, seconds)
+    for record in records:
+        run.folder.write_record(record)
+    run.folder.finish(run.protocol.name)
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
 
 
@@ -143,7 +177,7 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     last = run.folder.checkpoints / LAST
     resumes = last.is_file() and not run.folder.records()
     if resumes:
-        _say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
+        run.say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
     try:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
     except MisconfigurationException as error:
@@ -154,141 +188,92 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         run.method.load_state_dict(read_checkpoint(run.folder.checkpoints / BEST)["state_dict"])
 
 
-def _budget(trainer: pl.Trainer, config: RunConfig, seconds: float) -> dict[str, Any]:
-    """What the training that has just ended cost, resumed parts included but for ``train_seconds``."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
-    limits = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    epochs = batches // max(1, int(trainer.num_training_batches))
+def budget(trainer: pl.Trainer, run: Run) -> dict[str, Any]:
+    """What the training cost, as fields of a record."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    spent = next(each for each in callbacks if isinstance(each, Budget))
+    limits = [each for each in callbacks if isinstance(each, pl.callbacks.Timer)]
+    epochs = spent.batches // max(1, int(trainer.num_training_batches))
     ended = epochs >= (trainer.max_epochs or 0)
     return {
         "epochs": epochs,
-        "image_passes": batches * config.batch_size,
-        "batch_size": config.batch_size,
-        "train_seconds": round(seconds, 3),
+        "image_passes": spent.batches * run.config.batch_size,
+        "batch_size": run.config.batch_size,
+        "train_seconds": round(spent.seconds, 3),
         "stopped_by_time": not ended and any((limit.time_remaining() or 0) <= 0 for limit in limits),
     }
 
 
-def _score(run: Run, queries: EncodedSplit, gallery: EncodedSplit) -> Iterator[Record]:
-    """A record for each code length and each kind of gallery codes; codes and tie groups are stored on the
-    way.
-    """
-    real = _real_scores(run, queries, gallery)
-    for kind, codes in _galleries(run, gallery):
-        for bits in run.method.code_lengths():
-            shorter = codes.prefix(bits) if bits != run.config.bits else codes
-            asked = _query_prefix(queries.codes, shorter, bits)
-            result = evaluate(asked, shorter, queries.labels, gallery.labels, run.protocol)
-            run.folder.write_codes(bits, kind, "gallery", shorter, gallery.labels)
-            run.folder.write_codes(bits, kind, "queries", asked, queries.labels)
-            run.folder.write_groups(bits, kind, result.groups)
-            within = _within_families(run, asked, shorter, queries.labels, gallery.labels)
-            yield _record(run, bits, kind, {**result.scores, **real, **within})
-
-
-def _galleries(run: Run, gallery: EncodedSplit) -> Iterator[tuple[str, Codes]]:
-    """The gallery through the network and, where training optimised codes of exactly these items, those."""
-    yield "network", gallery.codes
+def _learned(run: Run) -> Any:
+    """Codes that training optimised of exactly the gallery's items, ``None`` without such."""
     learned = run.method.learned_codes()
-    if learned is None:
-        return
-    if not run.data.gallery_is_train:
-        _say("no row for learned codes: they exist for the training items, and the gallery is not those")
-        return
-    yield "learned", learned
+    if learned is not None and not run.data.gallery_is_train:
+        run.say("no row for learned codes: they exist for the training items, and the gallery is not those")
+        return None
+    return learned
 
 
-def _query_prefix(queries: Codes, gallery: Codes, bits: int) -> Codes:
-    """Queries of the gallery's kind are cut to its length; real queries of a quantized gallery stay whole."""
-    same_kind = type(queries) is type(gallery)
-    return queries.prefix(bits) if same_kind and queries.bits_per_item != bits else queries
+def _stored(run: Run, scored: Scored) -> Scored:
+    """The same, with its codes and tie groups in the store."""
+    kind = (scored.bits, scored.gallery_codes)
+    run.folder.write_codes(*kind, "gallery", scored.gallery, np.asarray(run.data.gallery_items.labels))
+    run.folder.write_codes(*kind, "queries", scored.queries, np.asarray(run.data.query_items.labels))
+    run.folder.write_groups(*kind, scored.groups)
+    return scored
 
 
-def _real_scores(run: Run, queries: EncodedSplit, gallery: EncodedSplit) -> dict[str, Any]:
-    """``map_real``: the score of the real embeddings, so that the loss by coding can be seen."""
-    if queries.embedding is None or gallery.embedding is None:
-        return {}
-    result = evaluate(queries.embedding, gallery.embedding, queries.labels, gallery.labels, run.protocol)
-    return {"map_real": result.scores["map"]}
-
-
-def _within_families(
-    run: Run, queries: Codes, gallery: Codes, query_labels: np.ndarray, gallery_labels: np.ndarray
-) -> dict[str, Any]:
-    """``map_within_family``: each query against the gallery items of its class's family only (fine detail
-    alone).
-    """
-    families = run.data.families
-    if families is None or query_labels.ndim != 1:
-        return {}
-    parts: list[tuple[float, int]] = []
-    for family in np.unique(families):
-        asked = np.flatnonzero(families[query_labels] == family)
-        stored = np.flatnonzero(families[gallery_labels] == family)
-        if len(asked) and len(stored):
-            part = evaluate(
-                queries.take(asked),
-                gallery.take(stored),
-                query_labels[asked],
-                gallery_labels[stored],
-                run.protocol,
-            )
-            counted = int(part.scores["n_queries"] or 0) - int(part.scores["n_queries_without_relevant"] or 0)
-            parts.append((float(part.scores["map"] or 0.0), counted))
-    total = sum(count for _, count in parts)
-    return {"map_within_family": sum(value * count for value, count in parts) / total if total else None}
-
-
-def _record(run: Run, bits: int, kind: str, scores: dict[str, Any]) -> Record:
+def _record(run: Run, scored: Scored, spent: dict[str, Any]) -> Record:
     config = run.config
     return Record(
-        data=config.data.name, method=config.method.name, bits=bits, trained_bits=config.bits,
-        backbone=config.backbone.name, gallery_codes=kind, seed=config.seed, variant=" ".join(config.differs),
-        selection="val" if run.data.validation else "last", protocol=run.protocol.name,
-        data_fingerprint=run.data.fingerprint, data_description=run.data.description, group=run.group,
-        run=run.folder.path.name, notes=METHODS[config.method.name].notes, preset=config.preset,
-        scores={key: value for key, value in scores.items() if key not in ("bits", "protocol")},
+        data=config.data.name, method=config.method.name, bits=scored.bits, trained_bits=config.bits,
+        backbone=config.backbone.name, gallery_codes=scored.gallery_codes, seed=config.seed,
+        variant=" ".join(config.differs), selection="val" if run.data.validation else "last",
+        protocol=run.protocol.name, data_fingerprint=run.data.fingerprint,
+        data_description=run.data.description, group=run.group, run=run.folder.path.name,
+        notes=METHODS[config.method.name].notes, scores=scored.scores, preset=config.preset, **spent,
     )  # fmt: skip
 
 
-def _keep(run: Run, records: list[Record], trainer: pl.Trainer, seconds: dict[str, float]) -> None:
-    """Config, provenance and records; the finished marker is the last thing written."""
+def _store(
+    run: Run, queries: EncodedSplit, gallery: EncodedSplit, trainer: pl.Trainer, seconds: dict[str, float]
+) -> None:
+    """Everything of a run but its codes and records: model, config, items, embeddings, provenance."""
+    save_model(run.folder.path, run.method, run.data.class_names)
+    run.folder.write_config(yaml.safe_dump(document(run.config), sort_keys=False, allow_unicode=True))
+    for part, items in (("queries", run.data.query_items), ("gallery", run.data.gallery_items)):
+        run.folder.write_items(part, [str(name) for name in items.names])
+    if _stores_embeddings(run.config, queries, gallery):
+        for part, split in (("queries", queries), ("gallery", gallery)):
+            assert split.embedding is not None
+            run.folder.write_embeddings(part, split.embedding, split.labels)
+    run.folder.write_provenance(_provenance(run, trainer, seconds))
+
+
+def _stores_embeddings(config: RunConfig, *splits: EncodedSplit) -> bool:
+    real = [split.embedding for split in splits if split.embedding is not None]
+    if len(real) < len(splits):
+        return False
+    if config.store_embeddings is None:
+        return sum(each.vectors.nbytes for each in real) < EMBEDDINGS_LIMIT
+    return config.store_embeddings
+
+
+def _provenance(run: Run, trainer: pl.Trainer, seconds: dict[str, float]) -> dict[str, Any]:
     versions = {module.__name__: module.__version__ for module in (torch, torchvision, pl, timm, np)}
-    run.folder.write_config(yaml.safe_dump(document(run.config), sort_keys=False))
-    run.folder.write_provenance(
-        {
-            **environment(versions),
-            "processes": trainer.world_size,
-            "accelerator": trainer.accelerator.__class__.__name__,
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "precision": str(trainer.precision),
-            "sync_batchnorm": bool(getattr(trainer._accelerator_connector, "sync_batchnorm", False)),
-            "backbone_weights": run.config.backbone.weights,
-            "backbone_weights_hash": run.method.backbone.weights_hash,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "seconds": seconds,
-        }
-    )
-    for record in records:
-        run.folder.write_record(record)
-    run.folder.finish(run.protocol.name)
-
-
-def _show(runs: Path, folder: RunFolder, protocol: RetrievalProtocol) -> int:
-    """Rewrite the leaderboard, print this run's rows and say where the rest is."""
-    out = runs / "leaderboard.csv"
-    frame = write_leaderboard(runs, [out])
-    records = folder.records(protocol.name)
-    of_run = frame["group"].isin({record.group for record in records})
-    print_table(frame[of_run & (frame["protocol"] == protocol.name)])
-    _say(f"run: {folder.path}\nleaderboard: {out}")
-    return 2 if any(record.scores.get("map") is None for record in records) else 0
+    several = trainer.world_size > 1 and trainer.strategy.root_device.type == "cuda"
+    return {
+        **environment(versions),
+        "processes": trainer.world_size,
+        "accelerator": trainer.accelerator.__class__.__name__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "precision": str(trainer.precision),
+        "sync_batchnorm": bool(run.config.trainer.get("sync_batchnorm", several)),
+        "backbone_weights": run.config.backbone.weights,
+        "backbone_weights_hash": run.method.backbone.weights_hash,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": seconds,
+    }
 
 
 def _first() -> bool:
     return getattr(rank_zero_only, "rank", 0) in (None, 0)
-
-
-def _say(text: str) -> None:
-    if _first():
-        print(text, flush=True)

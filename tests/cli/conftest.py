@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,29 +16,30 @@ from fghash.settings.config import RunConfig
 from fghash.store import Record, RunFolder
 
 
-class Pipeline(ModuleType):
-    """Stands for fghash.pipeline: keeps the configs it is given, and answers as told."""
+class Api(ModuleType):
+    """Stands for fghash.api: keeps the configs it is given, and answers as told."""
 
     def __init__(self) -> None:
-        super().__init__("fghash.pipeline")
+        super().__init__("fghash.api")
         self.configs: list[RunConfig] = []
-        self.answer: Callable[[], int] = lambda: 0
+        self.answer: Callable[[], Any] = lambda: None
 
-    def fit(self, config: RunConfig) -> int:
+    def fit(self, config: RunConfig, *, say: Any) -> SimpleNamespace:
         self.configs.append(config)
-        return self.answer()
+        self.answer()
+        return SimpleNamespace(records=())
 
 
 @pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Pipeline:
-    fake = Pipeline()
-    monkeypatch.setitem(sys.modules, "fghash.pipeline", fake)
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Api:
+    fake = Api()
+    monkeypatch.setitem(sys.modules, "fghash.api", fake)
     monkeypatch.chdir(tmp_path)
     return fake
 
 
 @pytest.fixture
-def fit(pipeline: Pipeline) -> Callable[..., RunConfig]:
+def fit(pipeline: Api) -> Callable[..., RunConfig]:
     """``fghash fit WORDS``: the RunConfig that the pipeline would get."""
 
     def run(*words: str) -> RunConfig:
@@ -49,7 +50,7 @@ def fit(pipeline: Pipeline) -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
-def refused(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(pipeline: Api, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """``fghash WORDS``, which must end with status 2 and one line of error: that line."""
 
     def run(*words: str) -> str:

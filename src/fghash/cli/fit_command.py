@@ -1,11 +1,15 @@
-"""``fghash fit``: flags, files and preset to a RunConfig, which the pipeline carries out."""
+"""``fghash fit``: flags, files and preset to a RunConfig, which :func:`fghash.api.fit` carries out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.settings.config import BackboneConfig, RunConfig, document
+
+if TYPE_CHECKING:
+    from fghash.api import RunResult
 from fghash.settings.flags import read_flags
 from fghash.settings.resolve import DATA, Request, check_files, choose, resolve
 from fghash.settings.sources import chosen, flag_layer, notice, read_config
@@ -31,7 +35,8 @@ settings:
   --batch_size N       images per step, over all GPUs together
   --seed N             (default 0)
   --cutoffs K [K ...]  the k of the scores @k (default 1 10 100)
-  --runs DIR           where runs are kept (default runs)
+  --runs DIR           folder of the store (default runs)
+  --store_embeddings true|false   store real embeddings (default: below 200 MB)
   --preset NAME        default (fine-grained recipe) or faithful (as published)
   --config FILE        settings as YAML, over the preset, under the flags; several: the later one wins
   --force              run again although finished
@@ -65,9 +70,31 @@ def _fit(request: Request) -> int:
     check_files(request)
     _check_writable(request)
     config = resolve(request)
-    from fghash.pipeline import fit  # imports torch, which the checks above did without
+    from fghash.api import fit  # imports torch, which the checks above did without
 
-    return fit(config)
+    return _show(config, fit(config, say=_say))
+
+
+def _show(config: RunConfig, result: RunResult) -> int:
+    """Rewrite the leaderboard, print this run's rows and say where the rest is."""
+    if not result.records:
+        return 0  # another process of this training shows them
+    from fghash.report import print_table, write_leaderboard
+
+    out = config.runs / "leaderboard.csv"
+    frame = write_leaderboard(config.runs, [out])
+    of_run = frame["group"].isin({record.group for record in result.records})
+    print_table(frame[of_run & (frame["protocol"] == result.records[0].protocol)])
+    _say(f"run: {result.folder}\nleaderboard: {out}")
+    return 2 if any(record.scores.get("map") is None for record in result.records) else 0
+
+
+def _say(text: str) -> None:
+    """A line about a run: warnings to stderr, the rest to stdout."""
+    if text.startswith("warning: "):
+        notice(text)
+    else:
+        print(text, flush=True)
 
 
 def _check_writable(request: Request) -> None:

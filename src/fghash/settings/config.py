@@ -114,7 +114,8 @@ class RunConfig:
 
     ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
-    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible.
+    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
+    real embeddings are stored; ``None``: where they take less than 200 MB.
     """
 
     method: Choice
@@ -130,6 +131,7 @@ class RunConfig:
     runs: Path = Path("runs")
     preset: str = "default"
     cutoffs: tuple[int, ...] = (1, 10, 100)
+    store_embeddings: bool | None = None
     force: bool = False
     differs: tuple[str, ...] = ()
 
@@ -206,6 +208,7 @@ def document(config: RunConfig) -> dict[str, Any]:
         "gpus": config.gpus,
         "seed": config.seed,
         "cutoffs": config.cutoffs,
+        "store_embeddings": config.store_embeddings,
         "runs": config.runs,
         "preset": config.preset,
     }

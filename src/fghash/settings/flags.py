@@ -18,7 +18,9 @@ NAMED = (
     "tracking",
 )  # chosen by name; settings lie below the same word
 SECTIONS = (*NAMED, "trainer")
-SINGLE = ("bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "force")
+SINGLE = (
+    "bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "store_embeddings", "force",
+)  # fmt: skip
 
 _SWITCHES = {"--force": "force", "--print_config": "print_config", "--help": "help", "-h": "help"}
 _MANY = "--cutoffs"  # the one flag that takes several words

@@ -19,7 +19,16 @@ from fghash.settings.config import (
     scientific,
 )
 from fghash.settings.numbers import whole, yes_or_no
-from fghash.settings.sources import Layer, chosen, merge, preset_layer, settle
+from fghash.settings.sources import (
+    Layer,
+    chosen,
+    config_layer,
+    mapping_layer,
+    merge,
+    preset_layer,
+    read_config,
+    settle,
+)
 from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
@@ -68,6 +77,31 @@ def choose(layers: Sequence[Layer]) -> Request:
     return Request(method, data, single_settings([*below, *layers]), below, tuple(layers), tuple(notices))
 
 
+def configure(sources: Sequence[Mapping[str, Any]], *files: Path) -> RunConfig:
+    """The whole run from plain nested settings, the later ones over the earlier ones, and those over files.
+
+    Raises:
+        InputError: an unknown setting, a value that does not fit, or a folder or file that is not there.
+    """
+    given = [*map(read_config, files), *map(mapping_layer, sources)]
+    request = choose(given)
+    check_files(request)
+    return resolve(request)
+
+
+def stored_config(text: str, origin: str) -> RunConfig:
+    """The settings of a stored run from its ``config.yaml``; data and weights need not be there any more.
+
+    The weights are those in the store: the backbone is built with random ones.
+
+    Raises:
+        InputError: not the config of a run.
+    """
+    layer = config_layer(text, f"{origin}/config.yaml")
+    random_weights = mapping_layer({"backbone": {"weights": "none"}})
+    return resolve(choose([layer, random_weights]))
+
+
 def single_settings(layers: Sequence[Layer]) -> dict[str, Any]:
     """The settings without a section, checked; those that no layer names are left to RunConfig's defaults."""
     return {key: convert(*_last(layers, key)) for key, convert in _SINGLE.items() if key in merge(layers)}
@@ -97,6 +131,7 @@ _SINGLE = {
     "runs": lambda value, label: Path(_text(value, label)).expanduser(),
     "preset": _text,
     "cutoffs": _cutoffs,
+    "store_embeddings": lambda value, label: None if value is None else yes_or_no(value, label),
     "force": yes_or_no,
 }
 

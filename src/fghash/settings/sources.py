@@ -14,7 +14,7 @@ import yaml
 from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.registry import nearest
-from fghash.settings.config import TRACKERS
+from fghash.settings.config import TRACKERS, plain
 from fghash.settings.flags import NAMED, SECTIONS, SINGLE
 
 # The Trainer's arguments that fghash sets itself, and what to use in their place.
@@ -65,17 +65,37 @@ def read_config(path: Path) -> Layer:
         InputError: the file is missing or unreadable, is not YAML, or holds anything but known settings.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"--config: cannot read '{path}' ({error.strerror})") from None
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, ValueError):
         raise InputError(f"--config: '{path}' is not text in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"--config: '{path}' is not YAML ({' '.join(str(error).split())})") from None
+    return config_layer(text, str(path))
+
+
+def config_layer(text: str, origin: str) -> Layer:
+    """The settings of a YAML text, in normal form.
+
+    Raises:
+        InputError: it is not YAML, or holds anything but known settings.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"--config: '{origin}' is not YAML ({' '.join(str(error).split())})") from None
     if content is not None and not isinstance(content, dict):
         kind = type(content).__name__
-        raise InputError(f"--config: '{path}' holds a {kind}; expected settings, each as 'key: value'")
-    return _normal(Layer(str(path), content or {}))
+        raise InputError(f"--config: '{origin}' holds a {kind}; expected settings, each as 'key: value'")
+    return _normal(Layer(origin, content or {}))
+
+
+def mapping_layer(values: Mapping[str, Any]) -> Layer:
+    """Settings from Python, nested as in a file, in normal form.
+
+    Raises:
+        InputError: anything but known settings.
+    """
+    return _normal(Layer("settings", plain(dict(values))))
 
 
 def _normal(layer: Layer) -> Layer:

@@ -5,6 +5,7 @@ only.
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from fghash.encoding import assemble, everyones
+from fghash.encoding import assemble, gathered
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.methods.base import Encoded
@@ -32,6 +33,38 @@ class Reseed(Callback):
         """Seed Python, NumPy and torch."""
         mixed = (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
         pl.seed_everything(mixed % 2**32, workers=False, verbose=False)
+
+
+class Budget(Callback):
+    """What the training has cost so far, over all its attempts: batches of all processes, and seconds."""
+
+    def __init__(self) -> None:
+        self.batches, self.seconds, self._since = 0, 0.0, time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; what a checkpoint brought is kept."""
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count."""
+        self.batches += 1
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._tick()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a resumed training."""
+        self._tick()
+        return {"batches": self.batches, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.batches, self.seconds = int(state_dict["batches"]), float(state_dict["seconds"])
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
 
 
 class StopOnNonFinite(Callback):
@@ -88,7 +121,8 @@ class ValidationScore(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score the codes of all processes, the same number on every one."""
-        queries, gallery = (assemble(everyones(parts)) for parts in self.parts)
+        together = [gathered(parts) for parts in self.parts]
+        queries, gallery = (assemble(parts, sum(len(part.index) for part in parts)) for parts in together)
         self.parts = ([], [])
         scores = evaluate(
             queries.codes, gallery.codes, queries.labels, gallery.labels, RetrievalProtocol()

@@ -16,7 +16,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from fghash.errors import InputError
-from fghash.training.callbacks import KeepLast, Reseed, SelectOnValidation, StopOnNonFinite, ValidationScore
+from fghash.training.callbacks import (
+    Budget,
+    KeepLast,
+    Reseed,
+    SelectOnValidation,
+    StopOnNonFinite,
+    ValidationScore,
+)
 from fghash.training.checkpoints import SafeCheckpoints
 
 # Said by libraries at every run, about choices that fghash made on purpose.
@@ -81,7 +88,7 @@ def build_trainer(
         InputError: Lightning refuses a setting.
     """
     _be_quiet()
-    callbacks = [Reseed(seed), StopOnNonFinite(), KeepLast(folder)]
+    callbacks = [Reseed(seed), Budget(), StopOnNonFinite(), KeepLast(folder)]
     if validates:
         callbacks += [ValidationScore(), SelectOnValidation(folder)]
     if loggers:

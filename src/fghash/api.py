@@ -1,0 +1,217 @@
+"""fghash from Python: train, evaluate, load a stored run and encode with it. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fghash import pipeline
+from fghash.backbone import Backbone
+from fghash.batch import Batch
+from fghash.codes import Codes, concatenate
+from fghash.data.images.decoding import read_image
+from fghash.data.images.resample import scaled, scaled_shape
+from fghash.data.images.transforms import EvaluationTransform, cut_batch
+from fghash.errors import InputError
+from fghash.evaluation import evaluate
+from fghash.methods.base import HashingMethod
+from fghash.registry import METHODS, look_up
+from fghash.settings.config import RunConfig
+from fghash.settings.resolve import configure, stored_config
+from fghash.store import Record, RunFolder
+from fghash.training.model_files import load_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["LoadedRun", "RunResult", "encode", "evaluate", "fit", "leaderboard", "load_run"]
+
+Image = str | Path | NDArray[np.uint8] | Tensor
+_HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Args:
+        records: one for each code length and kind of gallery codes; empty on all processes but the first.
+        folder: the run's folder in the store.
+        status: ``trained``, ``finished before`` (with the same settings) or ``scored again`` (new cutoffs).
+    """
+
+    records: tuple[Record, ...]
+    folder: Path
+    status: str
+
+
+def fit(
+    config: RunConfig | Mapping[str, Any] | None = None,
+    *,
+    say: Callable[[str], None] = pipeline.silent,
+    **settings: Any,
+) -> RunResult:
+    """Train, encode, evaluate and store, as ``fghash fit`` does, without printing.
+
+    Args:
+        config: resolved settings, or nested ones as in a YAML file.
+        say: is told in a line what happens.
+        settings: the same as keywords, over ``config``, as in ``fit(method="hashnet", bits=32)``.
+
+    Raises:
+        InputError: a setting is unknown or out of range, or something cannot be had.
+    """
+    if not isinstance(config, RunConfig):
+        quiet = {"trainer": {"enable_progress_bar": False}}
+        config = configure([quiet, config or {}, settings])
+    elif settings:
+        raise InputError(f"settings: {sorted(settings)}, expected none beside a RunConfig")
+    outcome = pipeline.fit(config, say)
+    return RunResult(tuple(outcome.records), outcome.folder.path, outcome.status)
+
+
+def leaderboard(runs: str | Path = "runs", protocol: str | None = None) -> pd.DataFrame:
+    """The table of all stored runs, best first.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    from fghash.report import leaderboard as table
+
+    return table(Path(runs), protocol)
+
+
+def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRun:
+    """A stored run as a model: its method with the weights that were scored, in evaluation mode.
+
+    The data set need not be there.
+
+    Raises:
+        InputError: not the folder of a finished run that stores its model, or a damaged file.
+    """
+    path = Path(folder)
+    config = stored_config(RunFolder(path).read_config(), str(path))
+    stored = load_model(path)
+    method_class = look_up(METHODS, config.method.name, "method").load()
+    size = int(config.data.settings.get("image_size", 224))
+    backbone = Backbone(config.backbone, size)
+    own = config.method.settings
+    method = method_class(backbone, stored.num_classes, config.bits, config.optim, **own)
+    try:
+        method.load_state_dict(stored.state)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"run: the model in '{path}' does not fit its config ({reason})") from error
+    if str(config.trainer.get("precision", "")).startswith("64"):
+        method.double()
+    transform = EvaluationTransform(size)
+    return LoadedRun(path, config, method.eval().to(device), transform, stored.class_names)
+
+
+def encode(run: str | Path | LoadedRun, images: Iterable[Image] | DataLoader[Any], **options: Any) -> Codes:
+    """Codes of images by a stored run: :meth:`LoadedRun.encode` of :func:`load_run`."""
+    loaded = run if isinstance(run, LoadedRun) else load_run(run)
+    return loaded.encode(images, **options)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A stored run as a model.
+
+    Args:
+        folder: of the run.
+        config: its resolved settings.
+        method: with the weights that were scored, in evaluation mode; ``method.to(device)`` moves it.
+        transform: what the run evaluated its images with.
+        class_names: of the classes it was trained on.
+    """
+
+    folder: Path
+    config: RunConfig
+    method: HashingMethod
+    transform: EvaluationTransform
+    class_names: tuple[str, ...]
+
+    def encode(
+        self,
+        images: Iterable[Image] | DataLoader[Any],
+        *,
+        queries: bool = False,
+        batch_size: int | None = None,
+    ) -> Codes:
+        """Codes of these images, in their order, as a gallery stores them.
+
+        In the run's own order and batch size they are the stored network codes, bit for bit.
+
+        Args:
+            images: paths of files; arrays (h, w, 3) of bytes; tensors (3, h, w) of bytes; or a DataLoader
+                whose batches are images (b, 3, h, w), transformed already (bytes, or normalised floats),
+                alone or first in a sequence.
+            queries: what a query is compared with, for methods of asymmetric search.
+            batch_size: images at a time; by default as in the run.
+
+        Raises:
+            InputError: no image, or one that cannot be read; the message has its path.
+        """
+        if isinstance(images, DataLoader):
+            batches: Iterable[Any] = (_images_of(batch) for batch in images)
+        else:
+            batches = self._transformed(images, batch_size or self.config.batch_size)
+        codes = [self._encoded(batch, queries) for batch in batches]
+        if not codes:
+            raise InputError("images: none, expected at least one")
+        return concatenate(codes)
+
+    def _encoded(self, images: Tensor, queries: bool) -> Codes:
+        index = torch.arange(len(images))
+        method = self.method
+        half = _HALF.get(str(self.config.trainer.get("precision", "")))
+        context = torch.autocast(method.device.type, half) if half else nullcontext()
+        with torch.inference_mode(), context:
+            features = method.read(Batch(images, index, index)).features
+            return method.encode_queries(features) if queries else method.encode(features)
+
+    def _transformed(self, images: Iterable[Image], batch_size: int) -> Iterator[Tensor]:
+        given = [images] if isinstance(images, str | Path) else images
+        block: list[NDArray[np.uint8]] = []
+        for image in given:
+            block.append(_pixels(image, self.transform.short_side))
+            if len(block) == batch_size:
+                yield self._cropped(block)
+                block = []
+        if block:
+            yield self._cropped(block)
+
+    def _cropped(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        shapes = [(len(image), image.shape[1]) for image in images]
+        cuts = self.transform.cuts(shapes, [(i, 0) for i in range(len(images))])
+        return cut_batch(images, cuts, self.transform.size)
+
+
+def _images_of(batch: Any) -> Tensor:
+    """The images of a batch of somebody's DataLoader."""
+    images = batch[0] if isinstance(batch, list | tuple) else batch
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        raise InputError(f"images: a batch of {type(images).__name__}, expected tensors (b, 3, h, w)")
+    return images
+
+
+def _pixels(image: Image, short_side: int | None) -> NDArray[np.uint8]:
+    """One image (h, w, 3) in bytes, its short side as the transform wants it."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image), short_side)
+    array = image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise InputError(f"images: an array {array.shape} of {array.dtype}, expected (h, w, 3) of uint8")
+    if short_side is None:
+        return np.ascontiguousarray(array)
+    return scaled(np.ascontiguousarray(array), scaled_shape(len(array), array.shape[1], short_side))

@@ -1,0 +1,61 @@
+"""The scored weights of a run, and what else is needed to build its method again without the data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fghash.errors import InputError
+from fghash.files import replacing
+from fghash.methods.base import HashingMethod
+
+WEIGHTS, FACTS = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What the files hold: the state of the method, its number of classes and their names."""
+
+    state: dict[str, Tensor]
+    num_classes: int
+    class_names: tuple[str, ...]
+
+
+def save_model(folder: Path, method: HashingMethod, class_names: Sequence[str]) -> None:
+    """Write the weights that were scored (safetensors, no pickle) and the names of the classes.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in method.state_dict().items()}
+    with replacing(folder / WEIGHTS, "runs") as temporary:
+        save_file(state, temporary)
+    facts = {"num_classes": method.num_classes, "class_names": [str(name) for name in class_names]}
+    with replacing(folder / FACTS, "runs") as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path) -> StoredModel:
+    """What :func:`save_model` wrote.
+
+    Raises:
+        InputError: the run stores no model (it was made by an earlier version), or a file is damaged.
+    """
+    for name in (WEIGHTS, FACTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"run: '{folder}' stores no {name}: not finished, or made by a version that did not store "
+                "its model (train it again with --force)"
+            )
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        names = tuple(str(name) for name in facts["class_names"])
+        return StoredModel(load_file(folder / WEIGHTS), int(facts["num_classes"]), names)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+        raise InputError(f"run: the model in '{folder}' is damaged ({error})") from error
