@@ -25,6 +25,7 @@ from fghash.evaluation import RetrievalProtocol
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.scoring import Galleries, Scored, score
+from fghash.settings.adaptation import DataFacts, adapted
 from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
@@ -117,11 +118,25 @@ def prepare(config: RunConfig, say: Say = silent) -> Run:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     backbone = Backbone(config.backbone, data.image_size)
     method = method_class(backbone, data.num_classes, config.bits, config.optim, **config.method.settings)
+    config, data = _adapted(config, data, method, say)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)
     folder = RunFolder.at(config.runs, config.data.name, config.method.name, config.bits, name)
     protocol = RetrievalProtocol(cutoffs=tuple(config.cutoffs))
     return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
+
+
+def _adapted(
+    config: RunConfig, data: RetrievalDataModule, method: HashingMethod, say: Say
+) -> tuple[RunConfig, RetrievalDataModule]:
+    """Settings of the preset that the data cannot give are adapted; the data module then has them too."""
+    order = method.train_sampler(data.train_labels)
+    n_items = len(data.train_labels) if order is None else len(order)  # type: ignore[arg-type]
+    facts = DataFacts(n_items, len(np.unique(data.train_labels, axis=0)), data.train_labels.ndim > 1)
+    changed, lines = adapted(config, facts)
+    for line in lines:
+        say(f"warning: {line}")
+    return (changed, build_data(changed)) if lines else (config, data)
 
 
 def build_data(config: RunConfig) -> RetrievalDataModule:

@@ -11,7 +11,7 @@ from fghash.settings.config import BackboneConfig, RunConfig, document
 if TYPE_CHECKING:
     from fghash.api import RunResult
 from fghash.settings.flags import read_flags
-from fghash.settings.resolve import DATA, Request, check_files, choose, resolve
+from fghash.settings.resolve import DATA, Request, check_files, check_gpus, check_source, choose, resolve
 from fghash.settings.sources import chosen, flag_layer, notice, read_config
 
 HELP = f"""\
@@ -67,6 +67,8 @@ def _print_config(request: Request) -> int:
 
 
 def _fit(request: Request) -> int:
+    check_source(request)
+    check_gpus(request)
     check_files(request)
     _check_writable(request)
     config = resolve(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fghash.errors import InputError
 from fghash.registry import nearest
@@ -22,6 +22,11 @@ class Options(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:  # type: ignore[override]
+        """As argparse; the names are kept to tell the nearest one."""
+        self.flags = (*getattr(self, "flags", ()), *names)
+        return super().add_argument(*names, **settings)
+
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The values of ``argv``.
 
@@ -31,7 +36,7 @@ class Options(argparse.ArgumentParser):
         values, rest = self.parse_known_args(argv)
         if rest:
             word = rest[0].partition("=")[0]
-            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            known = [flag for flag in self.flags if flag.startswith("--")]
             self.error(f"unknown option '{word}'{nearest(word, known)}")
         return values
 

@@ -210,7 +210,10 @@ class HashingMethod(pl.LightningModule, ABC):
     @final
     def trainer_or_none(self) -> pl.Trainer | None:
         """The trainer this method is attached to, if any (losses can be called without one)."""
-        return self.trainer if self._fabric is not None or self._trainer is not None else None
+        try:
+            return self.trainer
+        except RuntimeError:  # how Lightning says that there is none
+            return None
 
     @torch.no_grad()
     def _encoded(self, batch: Batch, queries: bool) -> Encoded:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fghash.errors import InputError
+from fghash.settings.trainer_arguments import NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class BackboneConfig:
             raise InputError(f"--backbone.std: {list(self.std)}, expected three numbers above 0")
 
 
+_OPTIM_RANGES = (
+    ("lr", 0, 1e6), ("head_multiple", 0, 1e6), ("momentum", 0, 1), ("weight_decay", 0, 1e6),
+    ("step_size", 1, 2**31), ("gamma", 0, 1e6), ("milestones", 0, 1), ("warmup", 0, 1),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimiser and learning-rate schedule.
@@ -77,6 +84,13 @@ class OptimConfig:
     gamma: float = 0.1
     milestones: tuple[float, ...] = (0.6, 0.85)
     warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in _OPTIM_RANGES:
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple | list) else (value,)
+            if not all(low <= float(each) <= high for each in values):
+                raise InputError(f"--optim.{name}: {value}, expected numbers from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,8 @@ class RunConfig:
     ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
     as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
-    real embeddings are stored; ``None``: where they take less than 200 MB.
+    real embeddings are stored; ``None``: where they take less than 200 MB. ``asked``: the dotted keys that
+    the user set.
     """
 
     method: Choice
@@ -134,20 +149,13 @@ class RunConfig:
     store_embeddings: bool | None = None
     force: bool = False
     differs: tuple[str, ...] = ()
+    asked: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 TRACKERS = ("wandb", "tensorboard")
 
-# Settings that change neither the codes nor their meaning: where things lie, how fast, how loud, for whom.
-_NOT_SCIENCE = {
-    "data": {"root", "num_workers", "cache", "pin_memory", "download"},
-    "trainer": {
-        "num_nodes", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
-        "log_every_n_steps", "profiler", "benchmark", "num_sanity_val_steps",
-        "barebones", "inference_mode", "detect_anomaly",
-        "max_time", "plugins", "use_distributed_sampler", "deterministic",
-    },
-}  # fmt: skip
+# Settings of a data set that change neither the codes nor their meaning: where things lie, how fast.
+_NEUTRAL_DATA = {"root", "num_workers", "cache", "pin_memory", "download", "name"}
 
 
 def scientific(config: RunConfig) -> dict[str, Any]:
@@ -157,7 +165,7 @@ def scientific(config: RunConfig) -> dict[str, Any]:
     """
     return {
         "method": {"name": config.method.name, **config.method.settings},
-        "data": {"name": config.data.name, **_science("data", config.data.settings)},
+        "data": {"name": config.data.name, **_data_science(config.data.settings)},
         "backbone": {
             "name": config.backbone.name,
             "options": dict(config.backbone.options),
@@ -167,7 +175,7 @@ def scientific(config: RunConfig) -> dict[str, Any]:
             "std": config.backbone.std,
         },
         "optim": asdict(config.optim),
-        "trainer": _science("trainer", config.trainer),
+        "trainer": {key: value for key, value in config.trainer.items() if key not in NEUTRAL},
         "bits": config.bits,
         "batch_size": config.batch_size,
         "seed": config.seed,
@@ -184,11 +192,17 @@ def plain(value: Any) -> Any:
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
+    if isinstance(value, float):
+        return value + 0.0  # a negative zero is zero
+    return value if isinstance(value, str | int | None) else str(value)
 
 
-def _science(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in _NOT_SCIENCE[group]}
+def _data_science(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the cache only that training crops are then drawn on images scaled to the stored size."""
+    kept = {key: value for key, value in settings.items() if key not in _NEUTRAL_DATA}
+    if settings.get("cache") is not None and settings.get("crop", "random_resized") == "random_resized":
+        kept["crops_of"] = "scaled images"
+    return kept
 
 
 def document(config: RunConfig) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 from fghash.errors import InputError
 
 
-def whole(value: Any, label: str, least: int) -> int:
-    """A whole number of at least ``least``.
+def whole(value: Any, label: str, least: int, most: int = 2**53) -> int:
+    """A whole number from ``least`` to ``most``.
 
     >>> whole("32", "--bits", 1)
     32
@@ -18,9 +18,17 @@ def whole(value: Any, label: str, least: int) -> int:
         InputError: anything else.
     """
     text = "" if isinstance(value, bool) else str(value).strip()
+    if re.fullmatch(r"\+?\d+", text, re.ASCII) and (len(text) > 18 or int(text) > most):
+        raise InputError(f"{label}: expected a whole number from {least} to {most}, got {short(value)}")
     if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) or int(text) < least:
-        raise InputError(f"{label}: expected a whole number of at least {least}, got {value!r}")
+        raise InputError(f"{label}: expected a whole number of at least {least}, got {short(value)}")
     return int(text)
+
+
+def short(value: Any) -> str:
+    """The value as Python writes it, a long one cut off."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def yes_or_no(value: Any, label: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from fghash.errors import InputError
 from fghash.presets import DEFAULT, read_preset
-from fghash.registry import DATASETS, METHODS, look_up
+from fghash.registry import DATASETS, METHODS, look_up, nearest
 from fghash.settings.config import (
     BackboneConfig,
     Choice,
@@ -18,7 +19,8 @@ from fghash.settings.config import (
     TrackingConfig,
     scientific,
 )
-from fghash.settings.numbers import whole, yes_or_no
+from fghash.settings.numbers import short, whole, yes_or_no
+from fghash.settings.schema import Parameter, parameters
 from fghash.settings.sources import (
     Layer,
     chosen,
@@ -29,9 +31,11 @@ from fghash.settings.sources import (
     read_config,
     settle,
 )
+from fghash.settings.trainer_arguments import OWNED, refuse_no_validation
 from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
+_LISTED = 25  # more known names than this would hide the message
 _OWN = Layer("fghash", {"trainer": OWN_TRAINER})
 # Trainer arguments whose default is ours: what is said of them counts even if it is Lightning's default.
 _OURS = {"max_epochs", "sync_batchnorm", "num_sanity_val_steps", "log_every_n_steps", "enable_model_summary"}
@@ -124,10 +128,10 @@ def _text(value: Any, label: str) -> str:
 
 
 _SINGLE = {
-    "bits": lambda value, label: whole(value, label, 1),
-    "batch_size": lambda value, label: whole(value, label, 1),
-    "seed": lambda value, label: whole(value, label, 0),
-    "gpus": lambda value, label: None if value is None else whole(value, label, 0),
+    "bits": lambda value, label: whole(value, label, 1, 4096),
+    "batch_size": lambda value, label: whole(value, label, 2, 2**20),  # batch statistics need two items
+    "seed": lambda value, label: whole(value, label, 0, 2**32 - 1),
+    "gpus": lambda value, label: None if value in (None, "auto") else whole(value, label, 0, 1024),
     "runs": lambda value, label: Path(_text(value, label)).expanduser(),
     "preset": _text,
     "cutoffs": _cutoffs,
@@ -159,17 +163,81 @@ def resolve(request: Request) -> RunConfig:
     Raises:
         InputError: an unknown setting, or a value that does not fit its type.
     """
+    check_source(request)
     from fghash.settings.typed import SettingsParser, heavy_sections, light_sections
 
     light = SettingsParser(light_sections())
-    values = light.parse(request.everything)  # before the next line, which imports torch
+    values = light.parse(request.everything)  # before the next lines, which import torch
+    OptimConfig(**values["optim"]), BackboneConfig(**values["backbone"])  # ranges
     heavy = SettingsParser(heavy_sections(request.method, request.data))
     values |= heavy.parse([_nameless(layer) for layer in request.everything])
     defaults = {**light.defaults, **heavy.defaults}
     asked, unvaried = _assemble(request, values), _unvaried(request, defaults)
     told = merge(request.everything)["trainer"]
     trainer = _canonical(asked.trainer, told, defaults["trainer"])
-    return replace(asked, trainer=trainer, differs=tuple(_differences(asked, unvaried)))
+    refuse_no_validation(trainer, float(asked.data.settings.get("validation") or 0))
+    keys = frozenset(flat(merge(request.layers)))
+    return replace(asked, trainer=trainer, differs=tuple(_differences(asked, unvaried)), asked=keys)
+
+
+_GIVEN = {  # parameters that the run gives to every class
+    "method": frozenset({"backbone", "num_classes", "bits", "optim"}),
+    "data": frozenset({"batch_size", "training_seed"}),
+    "trainer": frozenset(OWNED),
+}
+
+
+def check_source(request: Request) -> None:
+    """Refuse misspelt settings and simple types from the source of the chosen classes, which is not imported.
+
+    Raises:
+        InputError: naming the setting, its value and what is allowed.
+    """
+    sections = {
+        "method": (METHODS[request.method].target, f"method {request.method}"),
+        "data": (DATASETS[request.data].target, f"data set {request.data}"),
+        "trainer": ("pytorch_lightning.trainer.trainer:Trainer", "Lightning's Trainer"),
+        "optim": ("fghash.settings.config:OptimConfig", "the optimiser"),
+        "backbone": ("fghash.settings.config:BackboneConfig", "the backbone"),
+    }
+    for section, (target, owner) in sections.items():
+        found = parameters(target)
+        if found is None:
+            continue
+        known = {each.name: each for each in found if each.name not in _GIVEN.get(section, ())}
+        for layer in request.everything:
+            _check_section(layer, section, owner, known)
+
+
+def _check_section(layer: Layer, section: str, owner: str, known: Mapping[str, Parameter]) -> None:
+    for key, value in layer.values.get(section, {}).items():
+        label = layer.label(f"{section}.{key}")
+        if key == "name" and section in ("method", "data"):
+            continue
+        if key not in known:
+            listed = f" (known: {', '.join(known)})" if len(known) <= _LISTED else ""
+            raise InputError(f"{label}: unknown setting '{key}' of {owner}{listed}{nearest(key, known)}")
+        if not isinstance(value, Mapping) and not known[key].accepts(value):
+            raise InputError(f"{label}: expected {known[key].words}, got {short(value)}")
+
+
+def check_gpus(request: Request) -> None:
+    """Refuse more GPUs than the driver knows, without importing torch.
+
+    Raises:
+        InputError: fewer GPUs are there; never a silent fallback.
+    """
+    wanted = request.single.get("gpus")
+    drivers = Path("/proc/driver/nvidia/gpus")
+    if wanted and not Path("/dev/kfd").exists() and sys.platform == "linux":
+        available = (
+            len(list(drivers.iterdir())) if drivers.is_dir() else len(list(Path("/dev").glob("nvidia[0-9]*")))
+        )
+        if wanted > available:
+            raise InputError(
+                f"--gpus: {wanted} requested, this machine has {available} "
+                f"(allowed: 0 for the CPU, up to {available})"
+            )
 
 
 def _unvaried(request: Request, defaults: Mapping[str, Any]) -> RunConfig:

@@ -16,18 +16,8 @@ from fghash.errors import InputError
 from fghash.registry import nearest
 from fghash.settings.config import TRACKERS, plain
 from fghash.settings.flags import NAMED, SECTIONS, SINGLE
+from fghash.settings.trainer_arguments import as_written, refuse
 
-# The Trainer's arguments that fghash sets itself, and what to use in their place.
-OWNED = {
-    "devices": "use --gpus",
-    "accelerator": "use --gpus (0 is the CPU)",
-    "strategy": "use --gpus (several GPUs train by DDP)",
-    "logger": "use --tracking",
-    "callbacks": "use --data.validation (the best checkpoint) or --tracking",
-    "default_root_dir": "use --runs",
-    "plugins": "use --trainer.precision",
-    "use_distributed_sampler": "the loaders shard themselves over --gpus",
-}
 _FLAGS = "flags"
 
 
@@ -101,9 +91,9 @@ def mapping_layer(values: Mapping[str, Any]) -> Layer:
 def _normal(layer: Layer) -> Layer:
     _check_top(layer)
     sections = {key: _section(layer, key) for key in layer.values if key in SECTIONS}
-    for key in sections.get("trainer", {}):
-        if key in OWNED:
-            raise InputError(f"{layer.label(f'trainer.{key}')}: this is set by fghash, {OWNED[key]}")
+    for key, value in sections.get("trainer", {}).items():
+        refuse(key, value, layer.label(f"trainer.{key}"))
+        sections["trainer"][key] = as_written(key, value)
     return Layer(layer.origin, {**layer.values, **sections})
 
 

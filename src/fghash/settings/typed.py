@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
+import inspect
+import textwrap
+import types
+import typing
 from argparse import ArgumentError
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any
 
+import docstring_parser
 from jsonargparse import ArgumentParser
 
 from fghash.errors import InputError
 from fghash.registry import DATASETS, METHODS, nearest
-from fghash.settings.config import BackboneConfig, OptimConfig, TrackingConfig
-from fghash.settings.sources import OWNED, Layer, merge
+from fghash.settings.config import BackboneConfig, OptimConfig, TrackingConfig, plain
+from fghash.settings.numbers import short
+from fghash.settings.schema import listed
+from fghash.settings.sources import Layer, merge
+from fghash.settings.trainer_arguments import OWNED
 
 _LISTED = 25  # more known names than this would hide the message
 
@@ -26,6 +34,10 @@ class Section:
     signature: type
     owner: str
     skip: frozenset[str] = frozenset()
+
+    def parameters(self) -> list[Setting]:
+        """The parameters that are settings."""
+        return _settings_of(self.signature, self.skip)
 
 
 @dataclass
@@ -58,11 +70,11 @@ class SettingsParser:
         try:
             return dict(self.parser.parse_object(merge(own)).as_dict())
         except ArgumentError as error:
-            raise InputError(self._one_line(str(error), own)) from None
+            raise InputError(self._problem(own, str(error))) from None
 
     def help(self) -> str:
         """One entry a setting: its flag, meaning, type and default."""
-        return re.sub(r"(?m)^  --\w+ CONFIG .*\n", "", self.parser.format_help()).partition("\n\n")[2]
+        return "\n".join(_entry(section, each) for section in self.sections for each in section.parameters())
 
     def _own(self, layer: Layer) -> Layer:
         keys = [section.key for section in self.sections if section.key in layer.values]
@@ -73,15 +85,82 @@ class SettingsParser:
             for key in _unknown(layer.values.get(section.key, {}), self.keys, section.key):
                 raise InputError(f"{layer.label(key)}: {_unknown_text(key, section, self.keys)}")
 
-    def _one_line(self, text: str, layers: Sequence[Layer]) -> str:
-        key = next((key for key in self.keys if _names(text, key)), None)
-        if key is None:
-            return " ".join(text.split())
-        owner = next(section.owner for section in self.sections if key.startswith(f"{section.key}."))
-        givers = [layer for layer in layers if _dig(layer.values, key) is not _ABSENT]
-        if not givers:
-            return f"--{key}: required by {owner}"
-        return f"{givers[-1].label(key)}: expected {_expected(text)}, got {_dig(givers[-1].values, key)!r}"
+    def _problem(self, layers: Sequence[Layer], text: str) -> str:
+        """Which setting it was: the first that alone does not parse."""
+        for section in self.sections:
+            for each in section.parameters():
+                key = f"{section.key}.{each.name}"
+                givers = [layer for layer in layers if each.name in layer.values.get(section.key, {})]
+                if not givers:
+                    if each.required:
+                        return f"--{key}: required by {section.owner}"
+                    continue
+                value = givers[-1].values[section.key][each.name]
+                if not self._fits(section.key, each.name, value):
+                    return f"{givers[-1].label(key)}: expected {each.words}, got {short(value)}"
+        return " ".join(text.split())
+
+    def _fits(self, section: str, name: str, value: Any) -> bool:
+        try:
+            self.parser.parse_object({section: {name: value}}, defaults=False)
+        except ArgumentError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter of a constructor: its type, default and meaning."""
+
+    name: str
+    kind: Any
+    default: Any
+    meaning: str
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def words(self) -> str:
+        """The type in words."""
+        return listed(_kind_words(self.kind))
+
+
+def _settings_of(signature: type, skip: frozenset[str]) -> list[Setting]:
+    described = docstring_parser.parse(inspect.getdoc(signature) or "").params
+    meanings = {each.arg_name: " ".join((each.description or "").split()) for each in described}
+    built: Any = signature if is_dataclass(signature) else vars(signature).get("__init__", signature)
+    hints = typing.get_type_hints(built)
+    return [
+        Setting(name, hints.get(name, Any), each.default, meanings.get(name, ""))
+        for name, each in inspect.signature(signature).parameters.items()
+        if name not in skip
+    ]
+
+
+def _kind_words(kind: Any) -> list[str]:
+    """A type in words, one for each alternative."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return [word for each in typing.get_args(kind) for word in _kind_words(each)]
+    if origin is typing.Literal:
+        return [str(each) for each in typing.get_args(kind)]
+    if origin in (tuple, list):
+        inner = [each for each in typing.get_args(kind) if each is not ...]
+        return [f"a list of {' or '.join(_kind_words(inner[0]))}" if inner else "a list"]
+    named = {type(None): ["null"], bool: ["true", "false"], str: ["text"], Path: ["a path"], Any: ["a value"]}
+    return named.get(kind, [getattr(kind, "__name__", str(kind))])
+
+
+def _entry(section: Section, setting: Setting) -> str:
+    default = "required" if setting.required else f"default: {plain(setting.default)}"
+    about = f"{setting.meaning} " if setting.meaning else ""
+    text = textwrap.wrap(
+        f"{about}(type: {setting.words}, {default})", 110, initial_indent=" " * 6, subsequent_indent=" " * 6
+    )
+    return "\n".join([f"  --{section.key}.{setting.name}", *text])
 
 
 def light_sections() -> list[Section]:
@@ -116,20 +195,6 @@ def data_section(name: str) -> Section:
     return Section("data", DATASETS[name].load(), f"data set {name}", given)
 
 
-_ABSENT = object()
-
-
-def _dig(values: Mapping[str, Any], key: str) -> Any:
-    found: Any = values
-    for part in key.split("."):
-        found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
-    return found
-
-
-def _names(text: str, key: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text) is not None
-
-
 def _unknown(values: Mapping[str, Any], known: Sequence[str], prefix: str) -> Iterator[str]:
     """The dotted keys in ``values`` that are not known; below a known key anything goes (a mapping's own)."""
     for name, value in values.items():
@@ -147,13 +212,3 @@ def _unknown_text(key: str, section: Section, known: Iterable[str]) -> str:
     names = [each.removeprefix(f"{section.key}.") for each in known if each.startswith(f"{section.key}.")]
     listed = f" (known: {', '.join(names)})" if 0 < len(names) <= _LISTED else ""
     return f"unknown setting '{name}' of {section.owner}{listed}{nearest(name, names)}"
-
-
-def _expected(text: str) -> str:
-    """What types jsonargparse says it expected, in plain words."""
-    union = re.search(r"Subtypes: \[(.*)\]\n", text)
-    single = re.search(r"Expected an? (.*?)\. Got value", text, re.S)
-    types = union.group(1) if union else single.group(1) if single else " ".join(text.split())
-    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("NoneType", "null")
-    types = re.sub(r"typing\.Literal\[([^\]]*)\]", lambda found: found.group(1).replace("'", ""), types)
-    return types.replace("typing.", "").replace("str, Path", "text").replace(", null", " or null")
