@@ -37,7 +37,7 @@ from fghash.training.tracking import build_loggers, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
-EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless asked for
+EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
 @dataclass(frozen=True)

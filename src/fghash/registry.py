@@ -36,9 +36,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class MethodInfo(Entry):
-    """A hashing method; ``notes`` is what a reader of its numbers must know (a reconstruction, say)."""
+    """A hashing method.
+
+    ``notes`` is what a reader of its numbers must know (a reconstruction, say). ``presets`` names where a
+    package of its own has the presets, as ``package`` or ``package:folder``: ``default.yaml``, ...
+    """
 
     notes: str = ""
+    presets: str = ""
 
 
 @dataclass(frozen=True)

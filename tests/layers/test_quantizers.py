@@ -36,7 +36,7 @@ def test_the_bits_of_a_word_divide_the_budget(bits, words, count):
 @pytest.mark.parametrize(
     ("bits", "words", "message"),
     [
-        (12, 256, "bits: got 12, allowed with 256 words are multiples of 8: 8, 16, 24, 32, ..."),
+        (12, 256, "bits: got 12, allowed with 256 codewords are multiples of 8: 8, 16, 24, 32, ..."),
         (0, 256, "bits: got 0"),
         (-8, 256, "bits: got -8"),
         (12, 100, "method.words: got 100, allowed are powers of two from 2 to 65536"),

@@ -325,7 +325,7 @@ def test_every_prefix_is_a_length_of_one_training():
     assert method(bits=32).code_lengths() == (8, 16, 24, 32)
     assert method(**{**SMALL, "bits": 12}).code_lengths() == (4, 8, 12)
     DPQ.allows_bits(12, words=64)
-    with pytest.raises(InputError, match="bits: got 12, allowed with 256 words are multiples of 8"):
+    with pytest.raises(InputError, match="bits: got 12, allowed with 256 codewords are multiples of 8"):
         DPQ.allows_bits(12)
 
 
@@ -452,7 +452,7 @@ def test_faithful_rates_are_those_of_the_official_groups():
 def test_idle_words_are_reported_at_the_end():
     dpq = method(bits=8)
     dpq.usage.add(torch.zeros(600, 1, dtype=torch.long))
-    with pytest.warns(UserWarning, match="dpq: only 1 of 256 words"):
+    with pytest.warns(UserWarning, match="dpq: only 1 of 256 codewords"):
         dpq.on_train_end()
 
 

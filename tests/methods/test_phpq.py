@@ -444,7 +444,7 @@ def test_words_rest_during_the_warm_start_then_come_from_embeddings_and_learn():
     changes = [not torch.allclose(a, b, atol=1e-5) for a, b in itertools.pairwise(watch.words)]
     assert changes == [False, True, True, True]  # k-means at the end of the second epoch
     assert [terms["train/quantized"] > 0 for terms in watch.logged[1:]] == [False, False, True, True]
-    assert [("train/used_words" in terms) for terms in watch.logged[1:]] == [False, False, True, True]
+    assert [("train/used_codewords" in terms) for terms in watch.logged[1:]] == [False, False, True, True]
     assert all(torch.allclose(words.norm(dim=-1), torch.ones(2, 16), atol=1e-5) for words in watch.words)
 
 
@@ -471,7 +471,7 @@ def test_words_do_not_decay_and_have_their_own_rate():
 def test_idle_words_are_reported_at_the_end():
     phpq = method(bits=8)
     phpq.usage.add(torch.zeros(600, 1, dtype=torch.long))
-    with pytest.warns(UserWarning, match="phpq: only 1 of 256 words"):
+    with pytest.warns(UserWarning, match="phpq: only 1 of 256 codewords"):
         phpq.on_train_end()
 
 

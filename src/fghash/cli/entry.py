@@ -18,7 +18,7 @@ from fghash.registry import Entry, look_up
 
 @dataclass(frozen=True)
 class Command(Entry):
-    """A command: ``target`` is a function of the words after its name that gives the exit status."""
+    """A command: ``target`` is a function of the arguments after its name that gives the exit status."""
 
     example: str = ""
 

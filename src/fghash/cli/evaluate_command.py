@@ -72,7 +72,7 @@ def _tables(given: argparse.Namespace) -> int:
 def _options() -> Options:
     options = Options("evaluate", DESCRIPTION)
     options.add_argument("--gallery", type=Path, metavar="FILE", help="codes that are searched")
-    options.add_argument("--queries", type=Path, metavar="FILE", help="codes that are searched for")
+    options.add_argument("--queries", type=Path, metavar="FILE", help="codes of the queries")
     options.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, in place of the two files")
     add_cutoffs(options)
     options.add_argument("--json", type=Path, metavar="FILE", help="write the scores there")

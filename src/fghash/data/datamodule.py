@@ -52,11 +52,11 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         classes_per_batch: for ``pk``.
         validation: part of each training class that is held out as validation queries; 0 is none.
         num_workers: loading processes; ``None``: all cores but one, or a quarter of them if the CPU trains.
-        crop: of the training pictures, ``random_resized`` or ``random``.
+        crop: of the training images, ``random_resized`` or ``random``.
         crop_scale: smallest and largest part of the area for ``random_resized``.
-        flip: mirror half of the training pictures.
-        cache: keep decoded pictures, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
-            folder. Evaluation is the same without; training crops are then drawn on the scaled pictures.
+        flip: mirror half of the training images.
+        cache: keep decoded images, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
+            folder. Evaluation is the same without; training crops are then drawn on the scaled images.
 
     After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
     ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
@@ -129,11 +129,11 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         return [self._in_order(self.held_out), self._in_order(self.train_items)] if self.validation else []
 
     def gallery_dataloader(self) -> BatchLoader:
-        """What is searched in."""
+        """The gallery, in order and not augmented."""
         return self._in_order(self.gallery_items)
 
     def query_dataloader(self) -> BatchLoader:
-        """What is searched for."""
+        """The queries, in order and not augmented."""
         return self._in_order(self.query_items)
 
     def predict_dataloader(self) -> list[BatchLoader]:
@@ -163,7 +163,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if n_workers:
             compile_now()
         loader = DataLoader(
-            Pictures(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
+            ImageBatches(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
             batch_size=local,
             sampler=sampler,
             num_workers=n_workers,
@@ -182,8 +182,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
 
-class Pictures(Dataset[Batch]):
-    """Items under a transform, a batch at a time, as bytes: cut here, or to be cut on the device."""
+class ImageBatches(Dataset[Batch]):
+    """Items under a transform, a batch at a time, as bytes: cropped here, or to be cropped on the device."""
 
     def __init__(self, items: Items, transform: Transform, cut_here: bool = True) -> None:
         self.items, self.transform = items, transform

@@ -1,6 +1,6 @@
 """Random numbers that are a pure function of their key: no state, no order of calls, no platform.
 
-Order, augmentation, splits and the synthetic pictures are all drawn from here, so that they do not depend on
+Order, augmentation, splits and the synthetic images are all drawn from here, so that they do not depend on
 the number of workers, on where a run was interrupted, or on the version of a library's generator.
 """
 

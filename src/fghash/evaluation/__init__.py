@@ -3,7 +3,7 @@
 ``evaluate(queries, gallery, query_labels, gallery_labels, protocol)`` gives an :class:`Evaluation`:
 ``.scores`` by name and ``.groups``, from which ``scores_from_groups(groups, protocol)`` makes the scores of
 any other cutoff without codes. ``evaluate_files`` does the same for codes in ``.npz`` files, ``report`` is
-what is written as JSON, and ``write_json`` writes it. Nothing here imports torch unless asked for
+what is written as JSON, and ``write_json`` writes it. Nothing here imports torch unless requested
 (``kernel="torch"``, :mod:`fghash.evaluation.metric`).
 """
 

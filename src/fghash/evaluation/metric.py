@@ -89,17 +89,29 @@ class RetrievalScores(Metric):
         gallery, gallery_labels = self._gathered("gallery")
         return evaluate(queries, gallery, query_labels, gallery_labels, self.protocol).scores
 
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
     ) -> None:
-        """Gather the states, after a look whether every process has some: without, its gather would crash."""
+        """As torchmetrics; first every process tells whether it has batches, as its gather would crash.
+
+        Raises:
+            InputError: a process has none of a split.
+        """
+        available = distributed_available or self.distributed_available_fn
+        if should_sync and available is not None and available():
+            self._require_batches(dist_sync_fn or gather_all_tensors, process_group or self.process_group)
+        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+
+    def _require_batches(self, gather: Callable[..., Any], group: Any) -> None:
         held = [len(getattr(self, f"{split}_outputs")) for split in SPLITS]
-        group = process_group or self.process_group
-        everywhere = dist_sync_fn(torch.tensor(held, device=self.device), group=group)
+        everywhere = gather(torch.tensor(held, device=self.device), group=group)
         for split, least in zip(SPLITS, torch.stack(everywhere).amin(dim=0).tolist(), strict=True):
             if not least:
                 raise InputError(f"{split}: a process added no batch, expected at least one on each")
-        super()._sync_dist(dist_sync_fn, process_group)
 
     def _gathered(self, split: Split) -> tuple[Codes, Tensor]:
         outputs, labels, index = (self._state(split, part) for part in ("outputs", "labels", "index"))

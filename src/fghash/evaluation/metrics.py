@@ -1,6 +1,6 @@
 """Scores of each query from its tie groups, in closed form. Pure functions of :class:`TieGroups`.
 
-Notation of the formulas, per group: n items, r of them relevant, N items and R relevant items nearer than it,
+Notation of the formulas, per group: n items, r of them relevant, N items and R relevant items closer than it,
 t = min(n, max(0, k - N)) of its places visible above the cutoff k, H the harmonic numbers. A group in which
 no item is relevant adds nothing to average precision. The forms below equal the mean, maximum and minimum
 over all orders of the tied items (the tests enumerate them); the expected one is that of McSherry and

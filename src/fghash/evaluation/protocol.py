@@ -1,7 +1,7 @@
 """The conventions of a score, as one versioned value.
 
 * AP@k divides by min(k, relevant items of the gallery); the mean is over queries with at least one relevant
-  item, the others are counted apart; precision@k divides by k always; recall@k by the relevant items.
+  item, the others are counted separately; precision@k divides by k always; recall@k by the relevant items.
 * Ties: expected value over all orders of items at equal distance; beside ``map`` stand the best and worst
   order.
 * A query with nothing within the radius has precision 0 there.

@@ -23,7 +23,7 @@ class TieGroups:
     """The tie groups of q queries against one gallery of ``n_gallery`` items.
 
     Query i owns groups ``offsets[i]`` to ``offsets[i + 1]``, nearest first. Of each group: ``nearer``
-    (items nearer than it), ``size`` (items in it) and ``relevant`` (relevant items in it). Binary codes of
+    (items closer than it), ``size`` (items in it) and ``relevant`` (relevant items in it). Binary codes of
     ``bits`` bits keep every group that is not empty, with its Hamming ``distance``; other codes keep the
     groups that hold a relevant item, and their ``distance`` is None.
     """
@@ -47,7 +47,7 @@ class TieGroups:
 
     @cached_property
     def relevant_nearer(self) -> np.ndarray:
-        """Relevant items nearer than each group."""
+        """Relevant items closer than each group."""
         before = self._relevant_before
         return np.asarray(before[:-1] - np.repeat(before[self.offsets[:-1]], np.diff(self.offsets)))
 
@@ -58,7 +58,7 @@ class TieGroups:
 
     @cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of each group, as float64: items in it, relevant in it, items nearer, relevant nearer."""
+        """Of each group, as float64: items in it, relevant in it, items closer, relevant closer."""
         parts = (self.size, self.relevant, self.nearer, self.relevant_nearer)
         size, relevant, nearer, before = (part.astype(np.float64) for part in parts)
         return size, relevant, nearer, before

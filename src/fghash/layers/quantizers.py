@@ -1,4 +1,6 @@
-"""What every quantizer with learned codebooks shares: exact similarities, k-means starts, words in use."""
+"""What every quantizer with learned codebooks shares: exact similarities, k-means starts, codewords in
+use.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def codebooks_for(bits: int, words: int) -> int:
-    """How many codebooks of ``words`` words make a code of ``bits`` bits.
+    """How many codebooks of ``words`` codewords make a code of ``bits`` bits.
 
     >>> codebooks_for(32, 256), codebooks_for(12, 64)
     (4, 2)
@@ -31,7 +33,7 @@ def codebooks_for(bits: int, words: int) -> int:
     if bits < per_word or bits % per_word:
         some = ", ".join(str(per_word * count) for count in range(1, 5))
         raise InputError(
-            f"bits: got {bits}, allowed with {words} words are multiples of {per_word}: {some}, ..."
+            f"bits: got {bits}, allowed with {words} codewords are multiples of {per_word}: {some}, ..."
         )
     return bits // per_word
 
@@ -58,11 +60,11 @@ def nearness(points: Tensor, centres: Tensor) -> Tensor:
 def k_means(
     points: Tensor, words: int, *, score: Score = cosine, seed: int = 0, iterations: int = 25
 ) -> Tensor:
-    """Lloyd's algorithm: centres (words, d) of points (n, d), each the mean of the points it serves.
+    """Lloyd's algorithm: centres (codewords, d) of points (n, d), each the mean of the points it serves.
 
     A point belongs to the centre with the greatest ``score``: with :func:`cosine` on unit vectors this is
     spherical k-means (normalise the centres), with :func:`nearness` the ordinary one. A centre without points
-    is drawn anew from the points; with fewer points than words some centres coincide.
+    is drawn again from the points; with fewer points than codewords some centres coincide.
     """
     points = at_least_float32(points)
     generator = torch.Generator().manual_seed(seed)
@@ -90,7 +92,7 @@ def _means(points: Tensor, nearest: Tensor, words: int, generator: torch.Generat
 
 @torch.no_grad()
 def reseed(codebooks: Tensor, dead: Tensor, candidates: Tensor, seed: int) -> Tensor:
-    """Codebooks (m, k, d) whose dead words (m, k) are replaced by random candidates (n, m, d)."""
+    """Codebooks (m, k, d) whose dead codewords (m, k) are replaced by random candidates (n, m, d)."""
     generator = torch.Generator().manual_seed(seed)
     codebooks = codebooks.clone()
     for book, gone in enumerate(dead):
@@ -107,7 +109,7 @@ def from_first_process(values: Tensor) -> Tensor:
 
 
 class WordUsage(nn.Module):
-    """How often each word of m codebooks was chosen since the last reset; kept in checkpoints."""
+    """How often each codeword of m codebooks was chosen since the last reset; kept in checkpoints."""
 
     counts: Tensor
 
@@ -116,7 +118,7 @@ class WordUsage(nn.Module):
         self.register_buffer("counts", torch.zeros(codebooks, words, dtype=torch.long))
 
     def add(self, indices: Tensor) -> None:
-        """Count the chosen words (n, m)."""
+        """Count the chosen codewords (n, m)."""
         self.counts += functional.one_hot(indices, self.words).sum(dim=0)
 
     def reset(self) -> None:
@@ -125,26 +127,26 @@ class WordUsage(nn.Module):
 
     @property
     def words(self) -> int:
-        """k, the words of a codebook."""
+        """k, the codewords of a codebook."""
         return int(self.counts.shape[1])
 
     @property
     def dead(self) -> Tensor:
-        """Which words (m, k) were never chosen."""
+        """Which codewords (m, k) were never chosen."""
         return self.counts == 0
 
     @property
     def used(self) -> Tensor:
-        """How many words of each codebook (m,) were chosen."""
+        """How many codewords of each codebook (m,) were chosen."""
         return (self.counts > 0).sum(dim=1)
 
     def complaint(self) -> str | None:
-        """One line if a codebook uses fewer than half of the words that it could, else nothing."""
+        """One line if a codebook uses fewer than half of the codewords that it could, else nothing."""
         fewest = int(self.used.min())
         items = int(self.counts.sum(dim=1).max())
         if 2 * fewest >= min(self.words, items):
             return None
-        return f"only {fewest} of {self.words} words of a codebook are in use; fewer words may do as well"
+        return f"only {fewest} of {self.words} codewords of a codebook are in use; fewer may do as well"
 
 
 class Latest:

@@ -8,19 +8,22 @@ the same one.
 from __future__ import annotations
 
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fghash.errors import InputError
-from fghash.registry import nearest
+from fghash.registry import METHODS, nearest
 
 DEFAULT = "default"
+_SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
 
 
 def preset_names(method: str) -> tuple[str, ...]:
     """The presets of ``method``, ``default`` first; a method of another package may have no other."""
-    folder = resources.files(__name__) / method
+    folder = _folder(method)
     files = folder.iterdir() if folder.is_dir() else ()
     others = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml")} - {DEFAULT}
     return (DEFAULT, *sorted(others))
@@ -29,12 +32,37 @@ def preset_names(method: str) -> tuple[str, ...]:
 def read_preset(method: str, preset: str = DEFAULT) -> dict[str, Any]:
     """The settings of a preset, nested as in a config file; empty for a method that brings no file.
 
+    ``preset`` may also be the path of a YAML file.
+
     Raises:
-        InputError: the method has no preset of that name.
+        InputError: the method has no preset of that name, or the file holds anything but settings.
     """
+    if preset.endswith((".yaml", ".yml")):
+        return _read_file(Path(preset))
     known = preset_names(method)
     if preset not in known:
         allowed = f"(known: {', '.join(known)}){nearest(preset, known)}"
         raise InputError(f"--preset: method {method} has no preset '{preset}' {allowed}")
-    file = resources.files(__name__) / method / f"{preset}.yaml"
+    file = _folder(method) / f"{preset}.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+
+
+def _folder(method: str) -> Traversable:
+    """Where the presets of the method lie: here, or in the package that it came with."""
+    package, _, below = METHODS[method].presets.partition(":") if method in METHODS else ("", "", "")
+    if not package:
+        return resources.files(__name__) / method
+    folder = resources.files(package)
+    return folder.joinpath(*below.split("/")) if below else folder
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"--preset: cannot read '{path}' ({' '.join(str(error).split())})") from None
+    unknown = sorted(map(str, set(content) - set(_SECTIONS))) if isinstance(content, dict) else [str(content)]
+    if unknown:
+        allowed = ", ".join(_SECTIONS)
+        raise InputError(f"--preset: '{path}' holds '{unknown[0]}', expected {allowed}")
+    return dict(content)

@@ -61,7 +61,7 @@ class OptimConfig:
     Args:
         name: the optimiser.
         lr: learning rate of the backbone.
-        head_multiple: new layers learn at ``lr * head_multiple``.
+        head_multiple: new sources learn at ``lr * head_multiple``.
         momentum: of sgd.
         nesterov: Nesterov's variant of sgd's momentum.
         weight_decay: of all parameters.

@@ -1,4 +1,4 @@
-"""From layers of settings to one RunConfig. What needs no torch is checked before anything imports it."""
+"""From sources of settings to one RunConfig. What needs no torch is checked before anything imports it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _OURS = {"max_epochs", "sync_batchnorm", "num_sanity_val_steps", "log_every_n_st
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: names, settings without a section, and the layers of settings that apply to them.
+    """What was requested: names, settings without a section, and the sources of settings that apply to them.
 
-    ``below`` are the layers of our own defaults and of the preset, ``layers`` those of the user.
+    ``below`` are the sources of our own defaults and of the preset, ``layers`` those of the user.
     """
 
     method: str
@@ -57,12 +57,12 @@ class Request:
 
     @property
     def everything(self) -> tuple[Layer, ...]:
-        """All layers, lowest first."""
+        """All sources, lowest first."""
         return (*self.below, *self.layers)
 
 
 def choose(layers: Sequence[Layer]) -> Request:
-    """Settle what is chosen by name, put the preset below the layers, and check what needs no class.
+    """Settle what is chosen by name, put the preset below the sources, and check what needs no class.
 
     Raises:
         InputError: no method, a name that nothing has, or a number out of range.
@@ -107,7 +107,9 @@ def stored_config(text: str, origin: str) -> RunConfig:
 
 
 def single_settings(layers: Sequence[Layer]) -> dict[str, Any]:
-    """The settings without a section, checked; those that no layer names are left to RunConfig's defaults."""
+    """The settings without a section, checked; those that no source names are left to RunConfig's
+    defaults.
+    """
     return {key: convert(*_last(layers, key)) for key, convert in _SINGLE.items() if key in merge(layers)}
 
 
@@ -248,7 +250,7 @@ def _unvaried(request: Request, defaults: Mapping[str, Any]) -> RunConfig:
 
 
 def _nameless(layer: Layer) -> Layer:
-    """The layer without the names of method and data, which are no parameters of their classes."""
+    """The source without the names of method and data, which are no parameters of their classes."""
     values = dict(layer.values)
     for section in {"method", "data"} & values.keys():
         values[section] = {key: value for key, value in values[section].items() if key != "name"}

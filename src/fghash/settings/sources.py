@@ -29,7 +29,7 @@ class Layer:
     values: dict[str, Any]
 
     def label(self, key: str) -> str:
-        """How to name a setting of this layer to the user: as a flag, or as a line of a file."""
+        """How to name a setting of this source to the user: as a flag, or as a line of a file."""
         return f"--{key}" if self.origin == _FLAGS else f"{self.origin}: {key}"
 
     def name(self, section: str) -> str | None:
@@ -137,15 +137,15 @@ def _trackers(layer: Layer, value: Any) -> list[str]:
 
 
 def chosen(layers: Iterable[Layer], section: str) -> str | None:
-    """The name that the last layer to give one gives for ``section``."""
+    """The name that the last source to give one gives for ``section``."""
     names = [name for layer in layers if (name := layer.name(section)) is not None]
     return names[-1] if names else None
 
 
 def settle(layers: Sequence[Layer], section: str) -> tuple[list[Layer], list[str]]:
-    """Drop what earlier layers set for another choice than the last one.
+    """Drop what earlier sources set for another choice than the last one.
 
-    Returns the layers without those settings, and one line for each layer that lost some.
+    Returns the sources without those settings, and one line for each source that lost some.
     """
     last = max((i for i, layer in enumerate(layers) if _differs(layers[:i], layer, section)), default=0)
     notices, settled = [], []
@@ -169,7 +169,7 @@ def _whose(layer: Layer, section: str) -> str:
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """All layers in one, later ones over earlier ones, key by key."""
+    """All sources in one, later ones over earlier ones, key by key."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _over(merged, layer.values)

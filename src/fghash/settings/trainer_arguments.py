@@ -73,7 +73,7 @@ def as_written(key: str, value: Any) -> Any:
 
 
 def refuse(key: str, value: Any, label: str) -> None:
-    """Refuse an argument that is not the user's to set, or a precision whose package is missing.
+    """Refuse an argument that fghash sets, or a precision whose package is missing.
 
     Raises:
         InputError: naming what to use instead.

@@ -59,7 +59,7 @@ class SettingsParser:
         self.defaults, self.keys = dict(defaults.as_dict()), list(defaults.keys())
 
     def parse(self, layers: Sequence[Layer]) -> dict[str, Any]:
-        """Every setting of these sections, nested: the layers over the defaults.
+        """Every setting of these sections, nested: the sources over the defaults.
 
         Raises:
             InputError: a setting that the signature does not have, lacks, or has with another type.

@@ -10,6 +10,7 @@ finished/<protocol>.json                              written last: what it name
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -234,9 +235,13 @@ def require_writable(runs: Path) -> None:
     Raises:
         InputError: nothing can be written below ``runs``.
     """
+    is_new = not runs.exists()
     with replacing(runs / ".writable") as temporary:
         temporary.touch()
     (runs / ".writable").unlink(missing_ok=True)
+    if is_new:
+        with contextlib.suppress(OSError):
+            runs.rmdir()
 
 
 def path_part(name: str) -> str:

@@ -39,7 +39,7 @@ def _wandb(tracking: TrackingConfig, folder: Path, name: str, run_id: str) -> Lo
 
 
 def _offline(asked: bool | None) -> bool:
-    """What was asked for; otherwise offline where no key is known."""
+    """What was requested; otherwise offline where no key is known."""
     if asked is not None:
         return asked
     if os.environ.get("WANDB_MODE") == "offline":

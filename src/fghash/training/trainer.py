@@ -56,7 +56,7 @@ def choose_devices(gpus: int | None) -> Devices:
     """0 is the CPU, ``None`` every visible GPU or else the CPU.
 
     Raises:
-        InputError: more GPUs are asked for than exist (never a silent fallback).
+        InputError: more GPUs are requested than exist (never a silent fallback).
     """
     available = torch.cuda.device_count()
     if gpus is not None and not 0 <= gpus <= available:

@@ -33,9 +33,9 @@ class Birds:
 
     ``body`` (n, 3, 3): colours of back, belly and wing. ``parts`` (n, 6, 3): colours in the order of
     ``PARTS``. ``shape`` (n, 4): plumpness, head, tail and leg relative to the ordinary bird. ``turn``,
-    ``scale``, ``shift``: half the rotation's tangent, pixels a unit as a part of the picture's side, centre
+    ``scale``, ``shift``: half the rotation's tangent, pixels a unit as a part of the image's side, centre
     as parts of it. ``mirror``: beak to the left. ``light`` (n, 3): gain of each channel; ``shade`` (n, 2):
-    gradient of the light across the picture. ``scenery`` (n, 3, 5, 5): colours of the background, coarse.
+    gradient of the light across the image. ``scenery`` (n, 3, 5, 5): colours of the background, coarse.
     ``blobs`` (n, k, 7): background spots as x, y, radius, colour and none; ``leaves`` (n, k, 8): what hides
     the bird, as x, y, length, half tangent, colour, width.
     """
@@ -62,7 +62,7 @@ class Birds:
 
 
 def draw(birds: Birds, side: int, chunk: int = 16) -> NDArray[np.uint8]:
-    """Pictures of the birds, (n, side, side, 3)."""
+    """Images of the birds, (n, side, side, 3)."""
     pictures = np.empty((len(birds), side, side, 3), np.uint8)
     for start in range(0, len(birds), chunk):
         rows = slice(start, start + chunk)
@@ -71,7 +71,7 @@ def draw(birds: Birds, side: int, chunk: int = 16) -> NDArray[np.uint8]:
 
 
 def part_centres(birds: Birds, side: int) -> Array:
-    """Where each part is in the picture: (n, parts, 2) as x and y in pixels."""
+    """Where each part is in the image: (n, parts, 2) as x and y in pixels."""
     points = np.array(list(PARTS.values()), np.float32)[None] * np.ones((len(birds), 1, 1), np.float32)
     plump, head, tail = (birds.shape[:, None, k] for k in range(3))
     x, y = points[..., 0].copy(), points[..., 1].copy()
@@ -95,7 +95,7 @@ def _rotation(half_tangent: Array) -> tuple[Array, Array]:
 
 
 class _Easel:
-    """A canvas (n, 3, side, side) and the pixels' coordinates, in the picture and in the birds' plane."""
+    """A canvas (n, 3, side, side) and the pixels' coordinates, in the image and in the birds' plane."""
 
     def __init__(self, birds: Birds, side: int) -> None:
         self.birds, self.side = birds, side

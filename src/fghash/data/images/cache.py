@@ -1,6 +1,6 @@
-"""The decoded cache: pictures as bytes, scaled down once, so that an epoch waits for no JPEG.
+"""The decoded cache: images as bytes, scaled down once, so that an epoch waits for no JPEG.
 
-A cache is a folder of three files: ``pixels`` (the pictures one after another), ``index.npz`` (their
+A cache is a folder of three files: ``pixels`` (the images one after another), ``index.npz`` (their
 shapes, places and checksums) and ``cache.json`` (version, sizes and the index's hash). It is built by
 :mod:`fghash.data.images.cache_build`.
 """
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from fghash.errors import InputError
 
 VERSION = 1
-_ALIGNMENT = 64  # bytes between the beginnings of pictures
+_ALIGNMENT = 64  # bytes between the beginnings of images
 
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where each picture lies: ``shapes`` (n, 2) heights and widths, ``starts`` (n + 1,), ``sums`` (n,)."""
+    """Where each image lies: ``shapes`` (n, 2) heights and widths, ``starts`` (n + 1,), ``sums`` (n,)."""
 
     shapes: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Index:
 
     @classmethod
     def of(cls, shapes: list[tuple[int, int]]) -> Index:
-        """Pictures of these shapes one after another, their sums not yet known."""
+        """Images of these shapes one after another, their sums not yet known."""
         array = np.array(shapes, np.int64).reshape(-1, 2)
         sizes = -(-array.prod(1) * 3 // _ALIGNMENT) * _ALIGNMENT
         return cls(array, np.append(0, np.cumsum(sizes)), np.zeros(len(array), np.uint64))
@@ -45,17 +45,17 @@ class Index:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all pictures."""
+        """Size of all images."""
         return int(self.starts[-1])
 
     def room(self, pixels: Bytes, position: int) -> Bytes:
-        """The bytes of one picture, padding included."""
+        """The bytes of one image, padding included."""
         return pixels[self.starts[position] : self.starts[position + 1]]
 
 
 @dataclass
 class Decoded:
-    """A source of scaled pictures; each one's checksum is looked at when a process first reads it."""
+    """A source of scaled images; each one's checksum is looked at when a process first reads it."""
 
     index: Index
     where: str
@@ -70,7 +70,7 @@ class Decoded:
         return len(self.index)
 
     def read(self, position: int, short_side: int | None = None) -> Bytes:
-        """One picture, (height, width, 3), not a copy.
+        """One image, (height, width, 3), not a copy.
 
         Raises:
             InputError: its bytes are not those that were written.

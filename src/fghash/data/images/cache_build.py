@@ -33,11 +33,11 @@ from fghash.errors import InputError
 
 
 def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threads: int) -> Decoded:
-    """The pictures of ``files`` in memory (``cache`` is ``ram``) or below ``cache``, built if need be.
+    """The images of ``files`` in memory (``cache`` is ``ram``) or below ``cache``, built if need be.
 
     Raises:
         InputError: no room, no permission, a cache that is damaged or of another version, an unreadable
-            picture.
+            image.
     """
     if cache == "ram":
         return _in_memory(files, short_side, n_threads)
@@ -54,7 +54,7 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
 
 
 def _contents(files: Files) -> str:
-    """Hash of names and sizes of the files: a picture that was replaced makes another cache."""
+    """Hash of names and sizes of the files: an image that was replaced makes another cache."""
     contents = hashlib.sha256()
     for name in files.names:
         path = files.root / name
@@ -142,7 +142,7 @@ def _announce(n_bytes: int, free: int, where: str) -> None:
 
 
 def _shapes(files: Files, short_side: int, n_threads: int) -> list[tuple[int, int]]:
-    """Shapes of the scaled pictures, from the files' headers."""
+    """Shapes of the scaled images, from the files' headers."""
 
     def shape(position: int) -> tuple[int, int]:
         return scaled_shape(*image_shape(files.root / files.names[position]), short_side)

@@ -1,7 +1,7 @@
-"""Cutting on the device: whole cached pictures go there as bytes, two matrix products make the batch.
+"""Cropping on the device: whole cached images go there as bytes, two matrix products make the batch.
 
-Bilinear scaling with antialiasing is linear in rows and in columns, so a cut is ``rows @ picture @ columns``
-with two small matrices for each picture: what a GPU does best, and the loading processes then only copy.
+Bilinear scaling with antialiasing is linear in rows and in columns, so a crop is ``rows @ picture @ columns``
+with two small matrices for each image: what a GPU does best, and the loading processes then only copy.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fghash.data.images.resample import Cut, Picture
+from fghash.data.images.resample import Cut, Pixels
 
 
 class Uncut(NamedTuple):
-    """Whole pictures (b, h, w, 3), padded to the largest, and their cuts (b, 5); both integers."""
+    """Whole images (b, h, w, 3), padded to the largest, and their crops (b, 5); both integers."""
 
     pictures: Tensor
     cuts: Tensor
@@ -32,8 +32,8 @@ class Uncut(NamedTuple):
         return cut_on_device(self)
 
 
-def uncut(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Uncut:
-    """Pack pictures and cuts for :func:`cut_on_device`."""
+def uncut(pictures: Sequence[Pixels], cuts: Sequence[Cut], size: int) -> Uncut:
+    """Pack images and crops for :func:`cut_on_device`."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     padded = torch.empty((len(pictures), height, width, 3), dtype=torch.uint8)
     for picture, room in zip(pictures, padded.numpy(), strict=True):
@@ -43,7 +43,7 @@ def uncut(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Uncut:
 
 
 def cut_on_device(batch: Uncut) -> Tensor:
-    """The cuts as whole levels of 0 to 255, in floats (b, 3, size, size)."""
+    """The crops as whole levels of 0 to 255, in floats (b, 3, size, size)."""
     b, height, width, _ = batch.pictures.shape
     top, left, cut_height, cut_width, mirror = batch.cuts.T
     rows = _triangles(top, cut_height, batch.size, height)

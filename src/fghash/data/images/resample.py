@@ -1,4 +1,4 @@
-"""Cut, scale and mirror a picture in one pass: the inner loop of all loading.
+"""Crop, scale and mirror an image in one pass: the inner loop of all loading.
 
 Bilinear with antialiasing, as Pillow and torchvision resize: a result pixel is the mean of the source under a
 triangle that is as wide as the larger of the two pixels. Against torchvision's own kernel on bytes it
@@ -14,11 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 class Cut(NamedTuple):
-    """What is kept of a picture, in its pixels, and whether it is mirrored."""
+    """What is kept of an image, in its pixels, and whether it is mirrored."""
 
     top: int
     left: int
@@ -27,8 +27,8 @@ class Cut(NamedTuple):
     mirror: bool = False
 
 
-def cut_out(picture: Picture, cut: Cut, out: NDArray[np.uint8]) -> None:
-    """Scale what ``cut`` keeps of a (height, width, 3) picture to the size of ``out`` (3, rows, columns)."""
+def cut_out(picture: Pixels, cut: Cut, out: NDArray[np.uint8]) -> None:
+    """Scale what ``cut`` keeps of a (height, width, 3) image to the size of ``out`` (3, rows, columns)."""
     top, left, height, width, mirror = cut
     if out.shape[1:] == (height, width):
         kept = picture[top : top + height, left : left + width].transpose(2, 0, 1)
@@ -51,8 +51,8 @@ def scaled_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
     return int(short_side * height / width), short_side
 
 
-def scaled(picture: Picture, shape: tuple[int, int]) -> Picture:
-    """The whole picture at another (height, width)."""
+def scaled(picture: Pixels, shape: tuple[int, int]) -> Pixels:
+    """The whole image at another (height, width)."""
     if picture.shape[:2] == shape:
         return picture
     out = np.empty((3, *shape), np.uint8)

@@ -1,6 +1,6 @@
-"""Pictures of any size become square batches: drawn cuts for training, the centre for evaluation.
+"""Images of any size become square batches: drawn crops for training, the centre for evaluation.
 
-Cuts and mirrors are drawn from (seed, epoch, index) alone. Batches stay bytes, which are four times cheaper
+Crops and mirrors are drawn from (seed, epoch, index) alone. Batches stay bytes, which are four times cheaper
 to move; the backbone normalises them on whichever device they have reached.
 """
 
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fghash.data.draws import uniforms
-from fghash.data.images.resample import Cut, Picture, cut_out
+from fghash.data.images.resample import Cut, Pixels, cut_out
 from fghash.errors import InputError
 
 # Short side before the crop, over the side of the crop. The customary 256/224, rounded up: it is the size at
-# which the decoded cache stores pictures, so that evaluation is the same with the cache and without it.
+# which the decoded cache stores images, so that evaluation is the same with the cache and without it.
 MARGIN = 1.15
 
 Shape = tuple[int, int]  # height, width
 Key = tuple[int, int]  # index, epoch
 
-# torchvision's: a drawn crop that does not fit is drawn anew this often, then it is the centre.
+# torchvision's: a drawn crop that does not fit is drawn again this often, then it is the centre.
 _ATTEMPTS = 10
 
 
 class Transform(Protocol):
-    """What to cut out of the pictures of a batch, to be scaled to squares of ``size``.
+    """What to crop out of the images of a batch, to be scaled to squares of ``size``.
 
-    ``short_side``: the short side that the pictures must have; ``None``: they come as they are stored.
+    ``short_side``: the short side that the images must have; ``None``: they come as they are stored.
     """
 
     @property
@@ -43,11 +43,11 @@ class Transform(Protocol):
 
     @property
     def short_side(self) -> int | None:
-        """Short side that the pictures must have, in pixels."""
+        """Short side that the images must have, in pixels."""
         ...
 
     def cuts(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> list[Cut]:
-        """One cut for each picture of these shapes; ``keys`` are their (index, epoch)."""
+        """One crop for each image of these shapes; ``keys`` are their (index, epoch)."""
         ...
 
 
@@ -70,7 +70,7 @@ class EvaluationTransform:
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """A crop and a mirror for each picture, drawn from (seed, epoch, index).
+    """A crop and a mirror for each image, drawn from (seed, epoch, index).
 
     ``crop``: ``random_resized`` (Inception's: a part of the area in ``crop_scale``, aspect ratio 3/4 to 4/3,
     stretched to the square) or ``random`` (short side to ``MARGIN * size``, then a square anywhere).
@@ -92,7 +92,7 @@ class TrainTransform:
 
     @property
     def short_side(self) -> int | None:
-        """A resized crop may be of any part of the picture, so it is drawn on the picture as it is."""
+        """A resized crop may be of any part of the image, so it is drawn on the image as it is."""
         return stored_size(self.size) if self.crop == "random" else None
 
     def cuts(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> list[Cut]:
@@ -111,7 +111,7 @@ class TrainTransform:
 
 
 def stored_size(size: int) -> int:
-    """Short side, in pixels, from which a square of ``size`` is cut."""
+    """Short side, in pixels, from which a square of ``size`` is cropped."""
     return round(MARGIN * size)
 
 
@@ -140,8 +140,8 @@ def _central_box(height: int, width: int) -> tuple[int, int, int, int]:
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def cut_batch(pictures: Sequence[Picture], cuts: Sequence[Cut], size: int) -> Tensor:
-    """The cuts of the pictures, bytes (b, 3, size, size)."""
+def cut_batch(pictures: Sequence[Pixels], cuts: Sequence[Cut], size: int) -> Tensor:
+    """The crops of the images, bytes (b, 3, size, size)."""
     images = torch.empty((len(pictures), 3, size, size), dtype=torch.uint8)
     for picture, cut, out in zip(pictures, cuts, images.numpy(), strict=True):
         cut_out(picture, cut, out)

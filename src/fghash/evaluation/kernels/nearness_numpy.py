@@ -16,7 +16,7 @@ from fghash.evaluation.distances import prepare_distances
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 
-# (items nearer, items at, relevant items at) each distance that a relevant item has, nearest first
+# (items closer, items at, relevant items at) each distance that a relevant item has, nearest first
 Levels = tuple[np.ndarray, np.ndarray, np.ndarray]
 Counter = Callable[[np.ndarray, Runs], list[Levels]]
 

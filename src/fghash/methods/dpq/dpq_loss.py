@@ -23,10 +23,10 @@ class Progressive(NamedTuple):
 
 
 def quantize(vectors: Tensor, codebooks: Tensor, gamma: float = 1.0, score: Score = cosine) -> Progressive:
-    """Approximate vectors (b, d) by sums of words, level by level, with codebooks (m, k, d).
+    """Approximate vectors (b, d) by sums of codewords, level by level, with codebooks (m, k, d).
 
-    Each level scores the residual that the chosen words of the levels before left over: ``hard`` adds the
-    best word, ``soft`` the mean of all words under softmax(``gamma`` * score). Gradients flow through
+    Each level scores the residual that the chosen codewords of the levels before left over: ``hard`` adds the
+    best codeword, ``soft`` the mean of all codewords under softmax(``gamma`` * score). Gradients flow through
     residuals into earlier codebooks, as in the official code.
     """
     residual = at_least_float32(vectors)

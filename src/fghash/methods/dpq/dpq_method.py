@@ -74,7 +74,7 @@ class DPQ(HashingMethod):
     """Progressive quantization of an embedding tied to label vectors; search is asymmetric, by inner product.
 
     Args:
-        words: words of a codebook, a power of two; ``bits`` is a multiple of its logarithm.
+        words: codewords of a codebook, a power of two; ``bits`` is a multiple of its logarithm.
         width: of the embedding, where no file of label vectors gives it.
         label_vectors: ``.npz`` or ``.txt`` of word vectors for the class names; ``null`` gives random
             vectors.
@@ -82,17 +82,17 @@ class DPQ(HashingMethod):
         margin_weight: weight of the margin loss (the paper's 1; 0 is the ablation "without L_S").
         lam: weight of the classification loss (0 is the ablation "without L_C").
         gamma: sharpness of the soft path; the official code has 1.
-        assignment: words are chosen by ``angle`` (official) or by ``distance``.
+        assignment: codewords are chosen by ``angle`` (official) or by ``distance``.
         tau: weight of all quantization terms.
         soft_weight: weight of the soft path within them (0 with ``nu`` 0 is the ablation "No-Soft").
         mu: weight of the hard path.
         nu: weight of the distance between the two paths.
-        quant_grad_to_encoder: whether these terms train the network too (paper) or the words only (official
-            code).
-        two_step: stop training the network where the words start (the paper's ablation).
-        codebook_start: fraction of the epochs after which the words learn.
-        codebook_lr: learning rate of the words' Adam.
-        init: of the words: ``gaussian`` (official) or ``kmeans`` on residuals at ``codebook_start``.
+        quant_grad_to_encoder: whether these terms train the network too (paper) or the codewords only
+            (official code).
+        two_step: stop training the network where the codewords start (the paper's ablation).
+        codebook_start: fraction of the epochs after which the codewords learn.
+        codebook_lr: learning rate of the codewords' Adam.
+        init: of the codewords: ``gaussian`` (official) or ``kmeans`` on residuals at ``codebook_start``.
         clean_features: give the codewords embeddings of a second pass of the head without dropout and batch
             statistics.
         similarity: ``dot`` (official) or ``l2``.
@@ -172,7 +172,7 @@ class DPQ(HashingMethod):
         codebooks_for(bits, words)
 
     def code_lengths(self) -> tuple[int, ...]:
-        """Every prefix: with 256 words 8, 16, 24, ... up to ``bits``."""
+        """Every prefix: with 256 codewords 8, 16, 24, ... up to ``bits``."""
         count = len(self.codebooks)
         return tuple(self.bits // count * level for level in range(1, count + 1))
 
@@ -186,7 +186,7 @@ class DPQ(HashingMethod):
         return at_least_float32(embedding), at_least_float32(scores)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The encoder's terms and the words' terms, the latter 0 before the words start."""
+        """The encoder's terms and the codewords' terms, the latter 0 before the codewords start."""
         embedding, scores = self(batch.features)
         if self._words_learn and self.clean_features and not self.quant_grad_to_encoder:
             together, embedding, scores, target = self.gather(
@@ -199,7 +199,7 @@ class DPQ(HashingMethod):
             return {**self._encoder_terms(embedding, scores, together.labels), **self._word_terms(target)}
 
     def encode(self, features: Features) -> QuantizedCodes:
-        """The chosen words of all levels."""
+        """The chosen codewords of all levels."""
         embedding, _ = self(features)
         with full_precision(embedding):
             indices = self._quantize(embedding).indices
@@ -215,7 +215,7 @@ class DPQ(HashingMethod):
         return self.encode_queries(features)
 
     def configure_optimizers(self) -> Any:
-        """The network's optimiser as ``optim`` says, and Adam for the words, on one schedule."""
+        """The network's optimiser as ``optim`` says, and Adam for the codewords, on one schedule."""
         network = build_optimizer(self.optim, self.backbone.parameters(), self.head_parameters())
         for group in network.param_groups:
             if group["name"].endswith("_undecayed"):
@@ -233,11 +233,11 @@ class DPQ(HashingMethod):
             self.label_vectors.copy_(read_vectors(self.vectors_file, names))
 
     def on_train_start(self) -> None:
-        """Fix the epoch from which the words learn."""
+        """Fix the epoch from which the codewords learn."""
         self.words_start = round(self.codebook_start * self.planned_epochs())
 
     def on_train_epoch_start(self) -> None:
-        """Count the words in use, and keep embeddings, anew."""
+        """Count the codewords in use, and keep embeddings, anew."""
         self.usage.reset()
         self.latest.clear()
 
@@ -251,16 +251,16 @@ class DPQ(HashingMethod):
                     parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """Set the words just before they start to learn; later log their use and what they leave over."""
+        """Set the codewords just before they start to learn; later log their use and what they leave over."""
         if self._words_learn and self._residual_energy is not None:
-            self.log("train/used_words", self.usage.used.float().mean())
+            self.log("train/used_codewords", self.usage.used.float().mean())
             for level, energy in enumerate(self._residual_energy, start=1):
                 self.log(f"train/residual_energy_{level}", energy)
         elif self.current_epoch == self.words_start - 1 and self.init == "kmeans":
             self._start_words(self.latest.vectors())
 
     def on_train_end(self) -> None:
-        """Say so when most words are idle."""
+        """Say so when most codewords are idle."""
         if complaint := self.usage.complaint():
             rank_zero_warn(f"dpq: {complaint}")
 
@@ -277,7 +277,7 @@ class DPQ(HashingMethod):
         return {name: self.encoder_weights[name] * term for name, term in terms.items()}
 
     def _word_terms(self, target: Tensor) -> dict[str, Tensor]:
-        """L_Q; before the words learn it is a zero that keeps them in the graph, which DDP wants."""
+        """L_Q; before the codewords learn it is a zero that keeps them in the graph, which DDP wants."""
         if self.training and not self._words_learn:
             self.latest.add(target)
             return dict.fromkeys(self.word_weights, 0.0 * self.codebooks.sum())
@@ -303,7 +303,7 @@ class DPQ(HashingMethod):
 
     @torch.no_grad()
     def _start_words(self, residual: Tensor) -> None:
-        """k-means on the residuals, level by level, by the score that assigns words later."""
+        """k-means on the residuals, level by level, by the score that assigns codewords later."""
         for level, words in enumerate(self.codebooks):
             centres = from_first_process(k_means(residual, len(words), score=self.score, seed=level))
             words.copy_(centres)

@@ -25,14 +25,18 @@ def class_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def commitment(real: Tensor, hard: Tensor, detach: Detach = "none") -> Tensor:
-    """Mean squared distance of sub-vectors and their words (b, m, d); ``detach`` shields one side from it."""
+    """Mean squared distance of sub-vectors and their codewords (b, m, d); ``detach`` shields one side from
+    it.
+    """
     real = real.detach() if detach == "features" else real
     hard = hard.detach() if detach == "words" else hard
     return (real - hard).square().sum(dim=-1).mean()
 
 
 def entropy(attention: Tensor, eps: float = 1e-8) -> Tensor:
-    """Mean entropy, in nats, of attention (b, m, k); ``eps`` makes the words outside it count 0, not NaN."""
+    """Mean entropy, in nats, of attention (b, m, k); ``eps`` makes the codewords outside it count 0, not
+    NaN.
+    """
     return -(attention * (attention + eps).log()).sum(dim=-1).mean()
 
 

@@ -34,21 +34,22 @@ class PHPQ(HashingMethod):
         lateral: width of a 1x1 convolution, BatchNorm and ReLU before pooling; ``null`` is none.
         level_norm: what brings the levels to one scale: ``bn`` (BatchNorm), ``l2`` or ``none``.
         proj: from the pooled levels to the embedding: ``linear``, or ``mlp`` with a hidden layer.
-        words: words of a codebook, a power of two; ``bits`` is a multiple of its logarithm.
-        sub_dim: width of a sub-vector and of its words.
-        kappa: words that share the attention of a sub-vector; ``words`` is full attention.
+        words: codewords of a codebook, a power of two; ``bits`` is a multiple of its logarithm.
+        sub_dim: width of a sub-vector and of its codewords.
+        kappa: codewords that share the attention of a sub-vector; ``words`` is full attention.
         alpha: sharpness of the attention.
-        codebook: ``tied``, or ``dual`` with keys to choose words by and values to read.
-        ste: straight-through: forward the chosen word, backward the attention; off: the attention in both.
+        codebook: ``tied``, or ``dual`` with keys to choose codewords by and values to read.
+        ste: straight-through: forward the chosen codeword, backward the attention; off: the attention in
+            both.
         init: ``kmeans`` (after a warm start on the real embedding), ``gaussian`` or ``xavier``.
         warm: fraction of the epochs (one at least) of that warm start.
-        reseed_until: fraction of the training in which words that an epoch did not use are drawn anew.
-        codebook_multiple: learning rate of the words over that of the head.
+        reseed_until: fraction of the training in which codewords that an epoch did not use are drawn again.
+        codebook_multiple: learning rate of the codewords over that of the head.
         classifier: ``normalised`` (cosines times ``scale``) or ``linear``.
         scale: of the normalised classifier.
         loss_q: weight of the cross-entropy of the quantized embedding.
         loss_z: weight of the cross-entropy of the real embedding.
-        lam_q: weight of the squared distance between sub-vectors and their words.
+        lam_q: weight of the squared distance between sub-vectors and their codewords.
         detach: whether that distance trains ``features`` or ``words`` not at all, or both (``none``).
         lam_e: weight of the attention's entropy.
         triplet: weight of the triplets of real anchors and quantized items.
@@ -141,7 +142,7 @@ class PHPQ(HashingMethod):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the quantized and of the real embedding, and the terms that are switched on.
 
-        During the warm start the words' terms weigh 0 but keep their place in the graph, which DDP wants.
+        During the warm start the codewords' terms weigh 0 but keep their place in the graph, which DDP wants.
         """
         together, embeddings = self.gather(batch, self(batch.features))
         quantized = self.quantizer(embeddings)
@@ -155,7 +156,7 @@ class PHPQ(HashingMethod):
             return {name: weight * terms[name]() for name, weight in weights.items()}
 
     def encode(self, features: Features) -> QuantizedCodes:
-        """The chosen words, with the unit codebooks."""
+        """The chosen codewords, with the unit codebooks."""
         indices = as_array(self.quantizer(self(features)).indices, "indices")
         return QuantizedCodes(indices, as_array(self.quantizer.codebooks(), "codebooks"), "product", "dot")
 
@@ -171,7 +172,9 @@ class PHPQ(HashingMethod):
         return self.encode_queries(features)
 
     def configure_optimizers(self) -> Any:
-        """Backbone and head as ``optim`` says; the words without decay, which means nothing on the sphere."""
+        """Backbone and head as ``optim`` says; the codewords without decay, which means nothing on the
+        sphere.
+        """
         head = [*self.head.parameters(), *self.classifier.parameters()]
         optimizer = build_optimizer(self.optim, self.backbone.parameters(), head)
         lr = self.optim.lr * self.optim.head_multiple * self.codebook_multiple
@@ -180,33 +183,33 @@ class PHPQ(HashingMethod):
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
     def on_train_start(self) -> None:
-        """Fix the epoch from which the words learn."""
+        """Fix the epoch from which the codewords learn."""
         epochs = self.planned_epochs()
         self.words_start = min(max(1, round(self.warm * epochs)), epochs - 1) if self.init == "kmeans" else 0
 
     def on_train_epoch_start(self) -> None:
-        """Count the words in use, and keep embeddings, anew."""
+        """Count the codewords in use, and keep embeddings, anew."""
         self.usage.reset()
         self.latest.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keep the words on the unit sphere."""
+        """Keep the codewords on the unit sphere."""
         self.quantizer.normalise()
 
     def on_train_epoch_end(self) -> None:
-        """Set the words when the warm start ends; later log how many are in use and revive the others."""
+        """Set the codewords when the warm start ends; later log how many are in use and revive the others."""
         epoch = self.current_epoch
         if epoch == self.words_start - 1:
             books = self.latest.vectors().unbind(dim=1)
             words = [k_means(vectors, self.usage.words, seed=book) for book, vectors in enumerate(books)]
             self.quantizer.set_words(torch.stack(words))
         elif epoch >= self.words_start:
-            self.log("train/used_words", self.usage.used.float().mean())
+            self.log("train/used_codewords", self.usage.used.float().mean())
             if epoch + 1 < self.reseed_until * self.planned_epochs():
                 self.quantizer.revive(self.usage.dead, self.latest.vectors(), seed=epoch)
 
     def on_train_end(self) -> None:
-        """Say so when most words are idle."""
+        """Say so when most codewords are idle."""
         if complaint := self.usage.complaint():
             rank_zero_warn(f"phpq: {complaint}")
 
@@ -241,7 +244,7 @@ def _check(levels: tuple[int, ...], words: int, sub_dim: int, kappa: int, alpha:
     """Refuse values out of their range."""
     right_levels = len(levels) > 0 and len(set(levels)) == len(levels) and set(levels) <= {1, 2, 3, 4}
     require(right_levels, "levels", levels, "different levels from 1 to 4")
-    require(1 <= kappa <= words, "kappa", kappa, f"1 to {words}, the number of words")
+    require(1 <= kappa <= words, "kappa", kappa, f"1 to {words}, the number of codewords")
     require(sub_dim > 0, "sub_dim", sub_dim, "1 and more")
     require(alpha > 0, "alpha", alpha, "numbers above 0")
     require(0 <= warm < 1, "warm", warm, "fractions from 0 to below 1")

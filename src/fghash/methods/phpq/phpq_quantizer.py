@@ -14,8 +14,8 @@ from fghash.layers.quantizers import from_first_process, reseed, unit
 class Quantized(NamedTuple):
     """What the quantizer made of b embeddings.
 
-    Unit sub-vectors ``real``, chosen words ``hard`` and ``code``, which carries the gradient, all (b, m, d);
-    ``attention`` (b, m, k) and chosen ``indices`` (b, m).
+    Unit sub-vectors ``real``, chosen codewords ``hard`` and ``code``, which carries the gradient, all (b, m,
+    d); ``attention`` (b, m, k) and chosen ``indices`` (b, m).
     """
 
     real: Tensor
@@ -26,16 +26,17 @@ class Quantized(NamedTuple):
 
 
 def partial_attention(similarity: Tensor, kappa: int, alpha: float) -> Tensor:
-    """Softmax of ``alpha`` * similarity (..., k) over the ``kappa`` most similar words, 0 elsewhere."""
+    """Softmax of ``alpha`` * similarity (..., k) over the ``kappa`` most similar codewords, 0 elsewhere."""
     best, where = similarity.topk(kappa, dim=-1)
     return torch.zeros_like(similarity).scatter(-1, where, (alpha * best).softmax(dim=-1))
 
 
 class ProductQuantizer(nn.Module):
-    """m codebooks of k unit words in d dimensions, scored by cosine and read through partial attention.
+    """m codebooks of k unit codewords in d dimensions, scored by cosine and read through partial attention.
 
-    Tied codebooks score and read the same words; ``dual`` ones have keys to score and values to read. With
-    ``ste`` (straight-through) the code is the chosen word going forward and the attention's mixture going
+    Tied codebooks score and read the same codewords; ``dual`` ones have keys to score and values to read.
+    With
+    ``ste`` (straight-through) the code is the chosen codeword going forward and the attention's mixture going
     backward, without it the mixture in both directions. ``kappa`` = 1 gives embeddings no gradient, ``kappa``
     = k is full attention.
     """
@@ -58,7 +59,7 @@ class ProductQuantizer(nn.Module):
         self.values = nn.Parameter(_random_words(codebooks, words, sub_dim, xavier)) if dual else None
 
     def codebooks(self) -> Tensor:
-        """The unit words (m, k, d) that codes are read with."""
+        """The unit codewords (m, k, d) that codes are read with."""
         return unit(self.keys if self.values is None else self.values)
 
     def forward(self, embeddings: Tensor) -> Quantized:
@@ -71,7 +72,7 @@ class ProductQuantizer(nn.Module):
             attention = partial_attention(similarity, self.kappa, self.alpha)
             soft = torch.einsum("bmk,mkd->bmd", attention, values)
             hard = values[torch.arange(len(values), device=indices.device), indices]
-            # hard + 0, written so that the sum is exactly the chosen word
+            # hard + 0, written so that the sum is exactly the chosen codeword
             code = hard.detach() + (soft - soft.detach()) if self.ste else soft
         return Quantized(real, hard, code, attention, indices)
 
@@ -82,19 +83,21 @@ class ProductQuantizer(nn.Module):
 
     @torch.no_grad()
     def set_words(self, words: Tensor) -> None:
-        """Put these words (m, k, d) into all codebooks, the first process's on every process."""
+        """Put these codewords (m, k, d) into all codebooks, the first process's on every process."""
         for codebooks in self.parameters():
             codebooks.copy_(from_first_process(unit(words)))
 
     @torch.no_grad()
     def revive(self, dead: Tensor, vectors: Tensor, seed: int) -> None:
-        """Draw dead words (m, k) anew from vectors (n, m, d), the same ones on every process."""
+        """Draw dead codewords (m, k) anew from vectors (n, m, d), the same ones on every process."""
         for codebooks in self.parameters():
             codebooks.copy_(from_first_process(reseed(codebooks, dead, vectors, seed)))
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Bring the words back to unit length: scores do not depend on it, the size of the next step does."""
+        """Bring the codewords back to unit length: scores do not depend on it, the size of the next step
+        does.
+        """
         for codebooks in self.parameters():
             codebooks.copy_(unit(codebooks))
 
