@@ -24,7 +24,7 @@ demo: $(VENV)/.ready  ## train METHOD on the embedded data set, print the table 
 	$(BIN)/fghash fit --method $(METHOD) --data synthetic --gpus 0 --runs $(RUNS)
 
 test: $(VENV)/.ready-dev  ## run all tests and doctests
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 lint: $(VENV)/.ready-dev  ## style, formatting, and who may import whom
 	$(BIN)/ruff check .

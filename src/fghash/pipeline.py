@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fghash.backbone import Backbone
 from fghash.data.datamodule import RetrievalDataModule
+from fghash.display import harmless
 from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol
@@ -37,6 +39,7 @@ from fghash.training.tracking import build_loggers, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
+OWN_IMAGES = ("folder", "csv", "lists")
 EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
@@ -240,13 +243,22 @@ def _stored(run: Run, scored: Scored) -> Scored:
 def _record(run: Run, scored: Scored, spent: dict[str, Any]) -> Record:
     config = run.config
     return Record(
-        data=config.data.name, method=config.method.name, bits=scored.bits, trained_bits=config.bits,
+        data=_shown_data(run), method=config.method.name, bits=scored.bits, trained_bits=config.bits,
         backbone=config.backbone.name, gallery_codes=scored.gallery_codes, seed=config.seed,
         variant=" ".join(config.differs), selection="val" if run.data.validation else "last",
         protocol=run.protocol.name, data_fingerprint=run.data.fingerprint,
         data_description=run.data.description, group=run.group, run=run.folder.path.name,
-        notes=METHODS[config.method.name].notes, scores=scored.scores, preset=config.preset, **spent,
+        notes=METHODS[config.method.name].notes, scores=scored.scores, preset=config.preset,
+        queries_in_gallery=run.data.queries_in_gallery, truncated_images=run.data.truncated_images, **spent,
     )  # fmt: skip
+
+
+def _shown_data(run: Run) -> str:
+    """The data set, and of one's own images which: ``folder:cars``."""
+    name, root = run.config.data.name, run.data.root
+    if name not in OWN_IMAGES or (run.data.title is None and root is None):
+        return name
+    return harmless(f"{name}:{run.data.title or Path(str(root)).resolve().name}")
 
 
 def _store(

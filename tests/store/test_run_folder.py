@@ -282,6 +282,9 @@ def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="runs: cannot write"), locked(file / "runs" / "lock"):
         pass
     require_writable(tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    require_writable(tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
 
 

@@ -25,7 +25,8 @@ from fghash.data.images.transforms import (
     cut_batch,
     stored_size,
 )
-from fghash.data.items import Items, Splits, check_fraction, hold_out
+from fghash.data.items import Items, Splits, check_fraction, hold_out, tolerant, unique_items
+from fghash.data.overlap import queries_in_gallery, refuse_same_files, truncated
 from fghash.data.sampling import (
     ClassBalanced,
     EvaluationSampler,
@@ -57,6 +58,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         flip: mirror half of the training images.
         cache: keep decoded images, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
             folder. Evaluation is the same without; training crops are then drawn on the scaled images.
+        tolerate_truncated: read incomplete image files as far as they go; the record counts them.
+        title: name of one's own images in the leaderboard; ``null``: the name of the root folder.
 
     After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
     ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
@@ -79,6 +82,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         cache: str | None = None,
+        tolerate_truncated: bool = False,
+        title: str | None = None,
     ) -> None:
         super().__init__()
         if image_size < 8:
@@ -93,6 +98,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.sampler, self.classes_per_batch = sampler, classes_per_batch
         self.validation, self.num_workers = validation, num_workers
         self.image_size, self.cache = image_size, cache
+        self.tolerate_truncated, self.title = tolerate_truncated, title
+        self.queries_in_gallery, self.truncated_images = 0, 0
         self.train_transform = TrainTransform(image_size, training_seed, crop, crop_scale, flip)
         self.evaluation_transform = EvaluationTransform(image_size)
         self.train_order: Sampler[int] | Iterable[int] | None = None
@@ -107,6 +114,11 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if self._splits is not None:
             return
         splits = self.read()
+        refuse_same_files(splits)
+        self.queries_in_gallery = queries_in_gallery(splits)
+        if self.tolerate_truncated:
+            splits = tolerant(splits)
+            self.truncated_images = sum(truncated(items) for items in unique_items(splits))
         if self.cache is not None:
             splits = cached(splits, self.cache, stored_size(self.image_size), n_cores())
         self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)

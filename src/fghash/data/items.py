@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,12 @@ from fghash.errors import InputError
 
 
 class Source(Protocol):
-    """Pictures by position."""
+    """Images by position."""
 
     def __len__(self) -> int: ...
 
     def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
-        """The picture as (height, width, 3) RGB: as stored, or scaled to a ``short_side`` in pixels."""
+        """The image as (height, width, 3) RGB: as stored, or scaled to a ``short_side`` in pixels."""
         ...
 
 
@@ -33,18 +34,19 @@ class Files:
 
     root: Path
     names: Sequence[str]
+    tolerate_truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
         """Decode one file; an unreadable one raises InputError with its path."""
-        return read_image(self.root / self.names[position], short_side)
+        return read_image(self.root / self.names[position], short_side, self.tolerate_truncated)
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Pictures already in memory, (n, height, width, 3)."""
+    """Images already in memory, (n, height, width, 3)."""
 
     pixels: NDArray[np.uint8]
 
@@ -52,11 +54,11 @@ class Arrays:
         return len(self.pixels)
 
     def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
-        """One picture, not a copy unless it must be scaled."""
-        picture: NDArray[np.uint8] = self.pixels[position]
+        """One image, not a copy unless it must be scaled."""
+        image: NDArray[np.uint8] = self.pixels[position]
         if short_side is None:
-            return picture
-        return scaled(picture, scaled_shape(len(picture), picture.shape[1], short_side))
+            return image
+        return scaled(image, scaled_shape(len(image), image.shape[1], short_side))
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Items:
         return len(self.positions)
 
     def read(self, index: int, short_side: int | None = None) -> NDArray[np.uint8]:
-        """The picture of item ``index`` of this split, as :meth:`Source.read`."""
+        """The image of item ``index`` of this split, as :meth:`Source.read`."""
         return self.source.read(int(self.positions[index]), short_side)
 
     def take(self, indices: NDArray[np.int64]) -> Items:
@@ -110,9 +112,9 @@ class Official:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set as a retrieval benchmark: what is trained on, searched in and searched for.
+    """A data set as a retrieval benchmark: training items, gallery and queries.
 
-    ``parameters`` is whatever besides names and labels determines the pictures (drawn data only).
+    ``parameters`` is whatever besides names and labels determines the images (drawn data only).
     """
 
     train: Items
@@ -135,7 +137,7 @@ class Splits:
         for split in ("train", "gallery", "query"):
             items: Items = getattr(self, split)
             for name, label in zip(items.names, items.labels.tolist(), strict=True):
-                digest.update(f"{split}\t{name}\t{label}\n".encode())
+                digest.update(os.fsencode(f"{split}\t{name}\t{label}\n"))
         counts = "-".join(str(len(items)) for items in (self.train, self.gallery, self.query))
         return f"{counts}-{digest.hexdigest()[:12]}"
 
@@ -151,6 +153,27 @@ class Splits:
         train = _count(n_train, official.train, "train")
         gallery = "" if self.gallery_is_train else f" / {n_gallery:,} gallery"
         return f"{classes}, {train}{gallery} / {_count(n_query, official.query, 'query')}"
+
+
+def tolerant(splits: Splits) -> Splits:
+    """The same splits, whose incomplete files are read as far as they go."""
+
+    def changed(items: Items) -> Items:
+        files = items.source
+        return (
+            replace(items, source=replace(files, tolerate_truncated=True))
+            if isinstance(files, Files)
+            else items
+        )
+
+    train = changed(splits.train)
+    gallery = train if splits.gallery_is_train else changed(splits.gallery)
+    return replace(splits, train=train, gallery=gallery, query=changed(splits.query))
+
+
+def unique_items(splits: Splits) -> list[Items]:
+    """Each split once: the gallery is often the training items."""
+    return [splits.train, *([] if splits.gallery_is_train else [splits.gallery]), splits.query]
 
 
 def _count(found: int, official: int, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fghash.data.images.decoding import SUFFIXES
+from fghash.data import entries
 from fghash.data.items import Items, Official, Splits
+from fghash.display import harmless
 from fghash.errors import InputError
 
 
@@ -37,15 +39,28 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: missing, or not text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read list {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"cannot read list {path}: it is not text in UTF-8") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 with a byte order mark as spreadsheets write it.
+
+    Raises:
+        InputError: missing, or not text.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read list {harmless(str(path))}: {reason}") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if is_utf16 else "UTF-8"
+        raise InputError(f"cannot read list {harmless(str(path))}: it is not text in {kind}") from error
 
 
 def keyed_lines(path: Path) -> dict[str, str]:
@@ -130,41 +145,22 @@ def whole_number(text: str, where: str, low: int, high: int | None = None) -> in
     return value
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders directly in ``folder``, by name, hidden ones left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def check_files(root: Path, names: Sequence[str], listed_in: str) -> None:
-    """Every listed file exists, and none is listed twice.
+def check_files(root: Path, names: Sequence[str], listed_in: str) -> list[str]:
+    """Every listed file exists, and none is listed twice: the names under which they exist.
 
     Raises:
-        InputError: naming the first that does not, and the list.
+        InputError: naming the first that does not, the nearest that does, and the list.
     """
-    seen: set[str] = set()
+    found, seen = [], set[str]()
     for name in names:
         if name in seen:
-            raise InputError(f"{listed_in}: {name} twice")
-        if not (root / name).is_file():
-            raise InputError(f"{listed_in}: names {name}, which is not in {root}")
+            raise InputError(harmless(f"{listed_in}: {name} twice"))
+        there = entries.find(root, name)
+        if there is None:
+            raise InputError(f"{harmless(listed_in)}: names {entries.missing(root, name)}")
         seen.add(name)
-
-
-def refuse_shared(query: Iterable[str], searched: Iterable[str], listed_in: str) -> None:
-    """No query is also trained on or searched in.
-
-    Raises:
-        InputError: naming the first that is, and the list.
-    """
-    others = set(searched)
-    for name in query:
-        if name in others:
-            raise InputError(f"{listed_in}: query {name} is in train or gallery, too")
+        found.append(there)
+    return found
 
 
 def class_splits(

@@ -155,7 +155,7 @@ class RunConfig:
 TRACKERS = ("wandb", "tensorboard")
 
 # Settings of a data set that change neither the codes nor their meaning: where things lie, how fast.
-_NEUTRAL_DATA = {"root", "num_workers", "cache", "pin_memory", "download", "name"}
+_NEUTRAL_DATA = {"root", "num_workers", "cache", "pin_memory", "download", "title"}
 
 
 def scientific(config: RunConfig) -> dict[str, Any]:

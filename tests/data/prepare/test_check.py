@@ -69,7 +69,7 @@ def test_the_fixed_list_of_several_labels(tmp_path: Path, image):
 def test_drawn_data_are_looked_at_but_no_list(tmp_path: Path):
     report = check(draw_splits(1, 2, 3, 1, 16, 0))
     assert report.good
-    with pytest.raises(InputError, match="--fix-list: this data set's pictures are no files"):
+    with pytest.raises(InputError, match="--fix-list: this data set's images are no files"):
         report.write_list(tmp_path / "fixed.csv")
     assert not list(tmp_path.iterdir())
 

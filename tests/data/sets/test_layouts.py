@@ -282,7 +282,10 @@ def test_a_query_that_is_trained_on_is_named(name: str, tmp_path: Path):
         break_line(root / "test.txt", 1, "images/1.jpg 0")
     else:
         break_line(root / "index.csv", 11, "pictures/1.jpg,name_0,query")
-    with pytest.raises(InputError, match=r"query (images|pictures)/1\.jpg is in train or gallery, too"):
+    with pytest.raises(
+        InputError,
+        match=r"query .*1\.jpg is the same file as .*1\.jpg of train or gallery",
+    ):
         load(name, root)
 
 

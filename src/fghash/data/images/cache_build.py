@@ -59,7 +59,7 @@ def _contents(files: Files) -> str:
     for name in files.names:
         path = files.root / name
         size = path.stat().st_size if path.exists() else -1
-        contents.update(f"{name}\t{size}\n".encode())
+        contents.update(os.fsencode(f"{name}\t{size}\n"))
     return contents.hexdigest()[:8]
 
 

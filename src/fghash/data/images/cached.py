@@ -22,7 +22,8 @@ def cached(splits: Splits, cache: str, short_side: int, n_threads: int) -> Split
     (root,) = roots
     names = list(dict.fromkeys(name for items in _all(splits) for name in items.names))
     place = {name: position for position, name in enumerate(names)}
-    source = decoded(Files(root, tuple(names)), cache, splits.fingerprint, short_side, n_threads)
+    tolerant = any(getattr(items.source, "tolerate_truncated", False) for items in _all(splits))
+    source = decoded(Files(root, tuple(names), tolerant), cache, splits.fingerprint, short_side, n_threads)
 
     def moved(items: Items) -> Items:
         return replace(

@@ -3,32 +3,80 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fghash.data.images.resample import scaled, scaled_shape
+from fghash.display import harmless
 from fghash.errors import InputError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
-
+# Formats that Pillow recognises and then leaves to somebody else's program.
+_STUBS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF"})
 _ORIENTATION = 0x0112
 _SPARE = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this much larger than what is wanted
 _PAPER = (255, 255, 255)
+_TOLERANT = threading.Lock()
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
-def read_image(path: Path, short_side: int | None = None) -> NDArray[np.uint8]:
+def can_open(path: Path) -> bool:
+    """Whether Pillow, with its installed plug-ins, opens this file: by its suffix, else by its content."""
+    kind = suffixes().get(path.suffix.lower())
+    if kind is not None:
+        return kind not in _STUBS
+    try:
+        with Image.open(path) as image:
+            return image.format not in _STUBS
+    except Exception:  # whatever a reader makes of a file that is something else
+        return False
+
+
+@cache
+def suffixes() -> dict[str, str]:
+    """The formats that Pillow can open, by suffix; HEIC where the package pillow_heif is installed."""
+    with contextlib.suppress(ImportError, AttributeError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
+
+def read_image(
+    path: Path, short_side: int | None = None, tolerate_truncated: bool = False
+) -> NDArray[np.uint8]:
     """Decode a file to (height, width, 3) RGB, scaled to a ``short_side`` in pixels if that is given.
 
     Greyscale is repeated, 16-bit is scaled to 8 (65535 becomes 255), CMYK and palettes are converted, what is
     transparent shows white, and a rotation noted in EXIF is carried out. Of an animation, the first frame.
 
+    ``tolerate_truncated``: of a file that ends too early, what there is.
+
     Raises:
         InputError: the file is missing, truncated or no image; the message has its path.
     """
+    try:
+        return _decoded(path, short_side)
+    except InputError as error:
+        if not tolerate_truncated or "truncated" not in str(error):
+            raise
+    with _TOLERANT:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            return _decoded(path, short_side)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _decoded(path: Path, short_side: int | None) -> NDArray[np.uint8]:
     with _named(path), Image.open(path) as image:
         shape = _upright_shape(image)
         if short_side is None:
@@ -38,7 +86,7 @@ def read_image(path: Path, short_side: int | None = None) -> NDArray[np.uint8]:
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width of the upright picture, from the file's header.
+    """Height and width of the upright image, from the file's header.
 
     Raises:
         InputError: the file is missing or no image.
@@ -53,19 +101,38 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read image {path}: {_reason(error)}") from error
+        raise InputError(f"cannot read image {harmless(str(path))}: {_reason(error)}") from error
 
 
 def _upright_shape(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
-    return (width, height) if image.getexif().get(_ORIENTATION, 1) > 4 else (height, width)
+    return (width, height) if orientation(image) > 4 else (height, width)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF orientation says."""
-    if image.getexif().get(_ORIENTATION, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+    """Turn the image as its EXIF orientation says; a damaged tag counts as none."""
+    image.load()  # Pillow turns a TIFF by itself when it loads it
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none, or none that makes sense."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata never hides a readable image
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def has_damaged_orientation(path: Path) -> bool:
+    """Whether the file has an EXIF orientation that makes no sense and is therefore ignored."""
+    try:
+        with Image.open(path) as image:
+            value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # reading the file says what is wrong with it
+        return False
+    return not isinstance(value, int) or value not in range(1, 9)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -80,7 +147,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits; ``convert`` would clip at 255 and give a white picture."""
+    """16-bit grey to 8 bits; ``convert`` would clip at 255 and give a white image."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F" and values.max(initial=0) <= 1:
         values = values * 65535

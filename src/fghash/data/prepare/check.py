@@ -15,19 +15,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from fghash.data.images.decoding import has_damaged_orientation
 from fghash.data.items import Files, Items, Splits
+from fghash.data.overlap import refuse_same_files
 from fghash.data.sets.csv import SEPARATOR
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.files import replacing
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found: ``unreadable`` (path, reason), ``shared`` (query and gallery item of equal bytes)."""
+    """What was found: ``unreadable`` (path, reason), ``shared`` (query and gallery item of equal bytes),
+    ``damaged`` (files whose EXIF orientation is ignored).
+    """
 
     splits: Splits
     unreadable: tuple[tuple[str, str], ...]
     shared: tuple[tuple[str, str], ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -44,9 +50,12 @@ class Report:
         yield f"training images of a class: {sizes.min()} to {sizes.max()}"
         yield f"fingerprint: {splits.fingerprint}"
         yield f"unreadable files: {len(self.unreadable)}"
-        yield from (f"  {path}: {reason}" for path, reason in self.unreadable)
+        yield from (harmless(f"  {path}: {reason}") for path, reason in self.unreadable)
+        if self.damaged:
+            yield f"damaged EXIF orientations, ignored: {len(self.damaged)}"
+            yield from (harmless(f"  {name}") for name in self.damaged)
         yield f"queries that are in the gallery: {len(self.shared)}"
-        yield from (f"  {query} = {gallery}" for query, gallery in self.shared)
+        yield from (harmless(f"  {query} = {gallery}") for query, gallery in self.shared)
 
     @property
     def root(self) -> Path | None:
@@ -65,7 +74,7 @@ class Report:
                 cannot be written.
         """
         if self.root is None:
-            raise InputError("--fix-list: this data set's pictures are no files, a list cannot name them")
+            raise InputError("--fix-list: this data set's images are no files, a list cannot name them")
         for name in self.splits.class_names:
             if SEPARATOR in name or name != name.strip():
                 raise InputError(f"--fix-list: a table cannot hold the class name {name!r}, rename the class")
@@ -83,17 +92,27 @@ class Report:
 
 
 def check(splits: Splits, n_threads: int | None = None) -> Report:
-    """Look at every picture, and for queries whose bytes are also in the gallery."""
+    """Look at every image, and for queries whose bytes are also in the gallery.
+
+    Raises:
+        InputError: a query is a file of train or gallery, or a split has a file twice.
+    """
+    refuse_same_files(splits)
     wanted = {name: (items, k) for _, items in _splits(splits) for k, name in enumerate(items.names)}
     looked = dict(zip(wanted, _each(list(wanted.values()), n_threads), strict=True))
     unreadable = tuple((name, reason) for name, (reason, _) in looked.items() if reason)
     by_content = {looked[name][1]: name for name in reversed(splits.gallery.names)}
-    shared = tuple(  # of what is readable: two empty files are not one picture
+    shared = tuple(  # of what is readable: two empty files are not one image
         (name, by_content[digest])
         for name in splits.query.names
         if (digest := looked[name][1]) in by_content and not looked[name][0]
     )
-    return Report(splits, unreadable, shared)
+    damaged = tuple(
+        name
+        for name, (items, _) in wanted.items()
+        if isinstance(items.source, Files) and has_damaged_orientation(items.source.root / name)
+    )
+    return Report(splits, unreadable, shared, damaged)
 
 
 def _splits(splits: Splits) -> Iterator[tuple[str, Items]]:
@@ -104,7 +123,7 @@ def _splits(splits: Splits) -> Iterator[tuple[str, Items]]:
 
 
 def _each(wanted: Sequence[tuple[Items, int]], n_threads: int | None) -> Iterator[tuple[str, str]]:
-    """Reason why it cannot be read, or nothing, and hash of every picture."""
+    """Reason why it cannot be read, or nothing, and hash of every image."""
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool, bar:
@@ -122,14 +141,14 @@ def _look(items: Items, index: int) -> tuple[str, str]:
     except OSError as error:
         return error.strerror or str(error), str(path)
     except InputError as error:
-        return str(error).removeprefix(f"cannot read image {path}: "), digest
+        return str(error).removeprefix(f"cannot read image {harmless(str(path))}: "), digest
     return "", digest
 
 
 def _write_table(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
     with (
         replacing(path, "--fix-list") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         csv.writer(file).writerows([("path", "label", "split"), *rows])
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
+import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,18 +16,23 @@ from numpy.typing import NDArray
 
 from fghash.data import layout
 from fghash.data.datamodule import RetrievalDataModule
+from fghash.data.entries import DataWarning
 from fghash.data.items import Items, Splits
+from fghash.display import harmless
 from fghash.errors import InputError
 
 SEPARATOR = ";"  # between several labels of one image
 _SPLITS = {
-    "train": "train", "gallery": "gallery", "database": "gallery", "query": "query", "test": "query",
+    "train": "train", "training": "train", "gallery": "gallery", "database": "gallery", "query": "query",
+    "queries": "query", "test": "query", "testing": "query",
 }  # fmt: skip
+_DELIMITERS = (",", "\t", ";", "|")
+_LONGEST = 1000  # characters of a label
 Rows = list[tuple[str, tuple[str, ...]]]
 
 
 class Csv(RetrievalDataModule):
-    """A table with a line an image: path below ``root``, label (several: separated by ``;``), split.
+    """A table with one line per image: path below ``root``, label (several: separated by ``;``), split.
 
     Args:
         file: the table, below ``root`` or anywhere.
@@ -53,6 +62,8 @@ class Csv(RetrievalDataModule):
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         cache: str | None = None,
+        tolerate_truncated: bool = False,
+        title: str | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -68,6 +79,8 @@ class Csv(RetrievalDataModule):
             crop_scale=crop_scale,
             flip=flip,
             cache=cache,
+            tolerate_truncated=tolerate_truncated,
+            title=title,
         )
         self.file, self.columns = file, (path_column, label_column, split_column)
 
@@ -95,10 +108,9 @@ def read_csv(
     for split in ("train", "query"):
         if not rows[split]:
             raise InputError(f"{path}: no image of split {split}")
-    for split_rows in rows.values():
-        layout.check_files(folder, [image for image, _ in split_rows], str(path))
-    searched = (image for image, _ in rows["train"] + rows["gallery"])
-    layout.refuse_shared((image for image, _ in rows["query"]), searched, str(path))
+    for part in rows.values():
+        found = layout.check_files(folder, [image for image, _ in part], str(path))
+        part[:] = [(image, labels) for image, (_, labels) in zip(found, part, strict=True)]
     names = _class_names(rows)
     items = {split: _items(folder, split_rows, names) for split, split_rows in rows.items()}
     if any(part.labels.ndim == 2 for part in items.values()):
@@ -109,27 +121,110 @@ def read_csv(
 
 def _lines(path: Path, columns: tuple[str, str, str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """(path, labels, split) of each line."""
-    text = "\n".join(line for _, line in layout.numbered_lines(path))
-    reader = csv.DictReader(text.splitlines())
-    for column in columns:
-        if column not in (reader.fieldnames or ()):
-            raise InputError(f"{path}: no column {column!r} (it has {', '.join(reader.fieldnames or ())})")
-    for number, row in enumerate(reader, 2):
-        image, label, split = (row[column] or "" for column in columns)
-        if split not in _SPLITS:
-            raise InputError(f"{path} line {number}: split must be train, query or gallery, got {split!r}")
-        labels = tuple(part.strip() for part in label.split(SEPARATOR) if part.strip())
-        if not image or not labels:
+    text = layout.read_text(path)
+    delimiter = _delimiter(text, columns)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    where: list[int] | None = None
+    for fields in _rows(reader, path):
+        if not any(field.strip() for field in fields):
+            continue
+        if where is None:
+            where, width = _places(path, fields, columns), len(fields)
+            continue
+        at = f"{harmless(str(path))} line {reader.line_num}"
+        if len(fields) > width:
             raise InputError(
-                f"{path} line {number}: expected a path and a label, got {image!r} and {label!r}"
+                f"{at}: {len(fields)} fields, expected {width} as in the header (quote a '{delimiter}')"
             )
-        yield image, labels, _SPLITS[split]
+        fields = [*fields, *[""] * (width - len(fields))]
+        image, label, split = (fields[place].strip() for place in where)
+        yield _line(at, image, label, split, delimiter)
+    if where is None:
+        raise InputError(f"{harmless(str(path))}: empty, expected a header of {', '.join(columns)}")
+
+
+def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
+    """The reader's rows; what it refuses is one line with its place."""
+    start = 1
+    try:
+        for fields in reader:
+            start = reader.line_num + 1
+            yield fields
+    except csv.Error as error:
+        hint = " (a quote that is never closed?)"
+        raise InputError(f"{harmless(str(path))} line {start}: {error}{hint}") from None
+
+
+def _delimiter(text: str, columns: tuple[str, str, str]) -> str:
+    """The first delimiter under which the header has every column, else the comma."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    wanted = {_key(column) for column in columns}
+    for delimiter in _DELIMITERS:
+        if wanted <= {_key(name.strip().strip('"')) for name in header.split(delimiter)}:
+            return delimiter
+    return ","
+
+
+def _places(path: Path, header: list[str], columns: tuple[str, str, str]) -> list[int]:
+    """Where each column is; upper and lower case and spaces around a name do not matter.
+
+    Raises:
+        InputError: a column is missing, or there twice.
+    """
+    names, places = [name.strip() for name in header], []
+    for column in columns:
+        exact = [i for i, name in enumerate(names) if name == column]
+        found = exact or [i for i, name in enumerate(names) if _key(name) == _key(column)]
+        if len(found) > 1:
+            raise InputError(f"{harmless(str(path))}: column {column!r} {len(found)} times, expected once")
+        if not found:
+            has = harmless(", ".join(names))
+            raise InputError(f"{harmless(str(path))}: no column {column!r} (it has {has})")
+        places += found
+    return places
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _line(at: str, image: str, label: str, split: str, delimiter: str) -> tuple[str, tuple[str, ...], str]:
+    if _key(split) not in _SPLITS:
+        held_out = "; a validation part comes from --data.validation" if _key(split).startswith("val") else ""
+        shown = harmless(repr(split[:60]))
+        raise InputError(f"{at}: split must be train, query or gallery, got {shown}{held_out}")
+    parts = (label,) if delimiter == SEPARATOR else label.split(SEPARATOR)
+    labels = tuple(part.strip() for part in parts if part.strip())
+    if not image or not labels:
+        raise InputError(f"{at}: expected a path and a label, got {image!r} and {label!r}")
+    if max(map(len, labels)) > _LONGEST:
+        raise InputError(
+            f"{at}: a label of {max(map(len, labels)):,} characters, expected at most {_LONGEST:,}"
+        )
+    return image, labels, _SPLITS[_key(split)]
 
 
 def _class_names(rows: dict[str, Rows]) -> tuple[str, ...]:
     found = {label for split in rows.values() for _, labels in split for label in labels}
+    _warn_of_near_names(found)
     numbers = all(label.isdecimal() for label in found)
-    return tuple(sorted(found, key=int) if numbers else sorted(found))
+    return tuple(sorted(found, key=lambda label: (int(label), label)) if numbers else sorted(found))
+
+
+def _warn_of_near_names(names: set[str]) -> None:
+    """One warning for classes that differ in case, leading zeros or ``.0`` only: they count as different."""
+    near: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        number = re.fullmatch(r"0*([0-9]+)(?:\.0*)?", name)
+        near[number[1] if number else name.casefold()].append(name)
+    doubles = [group for group in near.values() if len(group) > 1]
+    if doubles:
+        shown = "; ".join(" and ".join(map(repr, group)) for group in doubles[:5])
+        warnings.warn(
+            harmless(f"labels that look alike count as different classes: {shown}"), DataWarning, stacklevel=2
+        )
 
 
 def _items(folder: Path, rows: Rows, names: tuple[str, ...], several: bool = False) -> Items:

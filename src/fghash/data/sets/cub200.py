@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fghash.data import layout
+from fghash.data import entries, layout
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.items import Official, Splits
 from fghash.errors import InputError
@@ -60,6 +60,7 @@ def _classes(folder: Path, paths: dict[str, str]) -> tuple[dict[str, int], dict[
 
 def _refuse_empty_classes(folder: Path, with_images: set[str], paths: dict[str, str]) -> None:
     listed = {path.rpartition("/")[0] for path in paths.values()} | with_images
-    for class_folder in layout.subfolders(folder / "images"):
-        if class_folder.name not in listed and not layout.image_files(class_folder):
+    skipped = entries.Skipped()
+    for class_folder in entries.folders(folder / "images", skipped):
+        if class_folder.name not in listed and not entries.images(class_folder, skipped):
             raise InputError(f"--data.root: class folder {class_folder} has no images")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fghash.data import layout
+from fghash.data import entries, layout
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.items import Splits
+from fghash.display import harmless
 from fghash.errors import InputError
 
 Listed = list[tuple[str, str]]
@@ -23,16 +24,17 @@ class Folder(RetrievalDataModule):
 def read_folder(root: str | Path | None) -> Splits:
     """Classes are the sub-folders' names; without ``gallery`` the gallery is the training set.
 
-    Files that have no image suffix are ignored.
+    Files that Pillow cannot open, hidden ones and those of the system are skipped, which one warning says.
 
     Raises:
         InputError: a split is missing, a class folder has no images, or a query class is not in the gallery.
     """
     folder = layout.existing_root(root, "train")
-    query = _query_name(folder)
-    listed = {"train": _classes(folder, "train"), "query": _classes(folder, query)}
+    query, skipped = _query_name(folder), entries.Skipped()
+    listed = {"train": _classes(folder, "train", skipped), "query": _classes(folder, query, skipped)}
     if (folder / "gallery").is_dir():
-        listed["gallery"] = _classes(folder, "gallery")
+        listed["gallery"] = _classes(folder, "gallery", skipped)
+    skipped.warn(folder)
     _refuse_unfindable(folder, listed)
     names = {label for split in listed.values() for _, label in split}
     return layout.class_splits(folder, listed, {name: name for name in names})
@@ -45,13 +47,16 @@ def _query_name(folder: Path) -> str:
     raise InputError(f"--data.root: {folder} has no query (or test), which this data set's layout has")
 
 
-def _classes(folder: Path, split: str) -> Listed:
+def _classes(folder: Path, split: str, skipped: entries.Skipped) -> Listed:
     """(path, class) of every image of one split."""
     listed: Listed = []
-    for class_folder in layout.subfolders(folder / split):
-        files = layout.image_files(class_folder)
+    for class_folder in entries.folders(folder / split, skipped):
+        files = entries.images(class_folder, skipped)
         if not files:
-            raise InputError(f"--data.root: class folder {class_folder} has no images")
+            left_out = f" (skipped: {', '.join(skipped.files)})" if skipped.files else ""
+            raise InputError(
+                f"--data.root: class folder {harmless(str(class_folder))} has no images{left_out}"
+            )
         listed += [(f"{split}/{class_folder.name}/{file.name}", class_folder.name) for file in files]
     if not listed:
         raise InputError(f"--data.root: {folder / split} has no class folders")

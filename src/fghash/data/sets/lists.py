@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from fghash.data import layout
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.items import Items, Splits
+from fghash.display import harmless
 from fghash.errors import InputError
 
 Labels = Literal["auto", "one", "several", "vector"]
 Rows = list[tuple[str, list[int]]]
 _GALLERY = "database.txt"  # the usual name in those repositories
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
 _LARGEST = 99_999  # a larger class number is a mistake, and each image's vector would be as long
 
 
@@ -50,6 +53,8 @@ class Lists(RetrievalDataModule):
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         cache: str | None = None,
+        tolerate_truncated: bool = False,
+        title: str | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -65,6 +70,8 @@ class Lists(RetrievalDataModule):
             crop_scale=crop_scale,
             flip=flip,
             cache=cache,
+            tolerate_truncated=tolerate_truncated,
+            title=title,
         )
         if labels not in ("auto", "one", "several", "vector"):
             raise InputError(f"--data.labels: must be auto, one, several or vector, got {labels!r}")
@@ -94,8 +101,6 @@ def read_lists(
     if gallery or (folder / _GALLERY).is_file():
         files["gallery"] = gallery or _GALLERY
     rows = {split: _rows(folder, file) for split, file in files.items()}
-    searched = (image for split in rows if split != "query" for image, _ in rows[split])
-    layout.refuse_shared((image for image, _ in rows["query"]), searched, str(folder / query))
     kind = _kind(rows) if labels == "auto" else labels
     everything = [row for part in rows.values() for row in part]
     n_classes = len(everything[0][1]) if kind == "vector" else 1 + max(max(found) for _, found in everything)
@@ -115,18 +120,55 @@ def _rows(folder: Path, name: str) -> Rows:
     path = folder / name
     rows = []
     for number, line in layout.numbered_lines(path):
-        image, *labels = line.split()
-        if not labels:
-            raise InputError(f"{path} line {number}: expected a path and labels, got {line!r}")
-        rows.append((image, _numbers(labels, f"{path} line {number}")))
+        if line.startswith("#"):
+            continue
+        where = f"{harmless(str(path))} line {number}"
+        image, labels = _fields(line)
+        if not labels and len(line.split()) > 1:
+            labels = line.split()[-1:]
+        if not image and not labels:
+            raise InputError(f"{where}: expected a path and labels, got {harmless(repr(line[:80]))}")
+        rows.append((image, [_number(label, where) for label in labels]))
     if not rows:
-        raise InputError(f"{path}: the list is empty")
-    layout.check_files(folder, [image for image, _ in rows], str(path))
-    return rows
+        raise InputError(f"{harmless(str(path))}: the list is empty")
+    signed = any(-1 in labels for _, labels in rows)
+    if signed and not all(value in (-1, 1) for _, labels in rows for value in labels):
+        raise InputError(
+            f"{harmless(str(path))}: -1 beside other numbers, expected only -1 and 1, or 0 and 1"
+        )
+    found = layout.check_files(folder, [image for image, _ in rows], str(path))
+    return [
+        (there, [max(value, 0) for value in labels]) for there, (_, labels) in zip(found, rows, strict=True)
+    ]
 
 
-def _numbers(labels: list[str], where: str) -> list[int]:
-    return [layout.whole_number(label, where, 0, _LARGEST) for label in labels]
+def _fields(line: str) -> tuple[str, list[str]]:
+    """The path, which may hold spaces, and the numbers after it; separated by white space or commas."""
+    fields = re.split(r"\s*,\s*|\s+", line.strip().rstrip(","))
+    count = 0
+    while count < len(fields) and _NUMBER.fullmatch(fields[-1 - count]):
+        count += 1
+    if count == len(fields):
+        count -= 1  # a path that looks like a number
+    labels = fields[len(fields) - count :]
+    match = re.match(rf"(.*?)(?:\s*,\s*|\s+){_joined(labels)}\s*,?\s*$", line.strip()) if labels else None
+    return (match[1].strip().strip('"'), labels) if match else ("", [])
+
+
+def _joined(labels: list[str]) -> str:
+    return r"(?:\s*,\s*|\s+)".join(map(re.escape, labels))
+
+
+def _number(label: str, where: str) -> int:
+    """A class or an entry of a vector; ``1.0`` is 1.
+
+    Raises:
+        InputError: not a whole number, or one that is too large for a class (-1 is the 0 of some vectors).
+    """
+    text = re.sub(r"\.0*$", "", label)
+    if text == "-1":
+        return -1
+    return layout.whole_number(text if len(text) < 20 else label[:20] + "...", where, 0, _LARGEST)
 
 
 def _kind(rows: dict[str, Rows]) -> Labels:

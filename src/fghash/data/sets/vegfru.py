@@ -43,6 +43,8 @@ class Vegfru(RetrievalDataModule):
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         cache: str | None = None,
+        tolerate_truncated: bool = False,
+        title: str | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -58,6 +60,8 @@ class Vegfru(RetrievalDataModule):
             crop_scale=crop_scale,
             flip=flip,
             cache=cache,
+            tolerate_truncated=tolerate_truncated,
+            title=title,
         )
         if protocol not in OFFICIAL:
             raise InputError(f"--data.protocol: must be train or trainval, got {protocol!r}")
