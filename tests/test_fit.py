@@ -190,6 +190,7 @@ def epochs_kept(runs):
     return read_checkpoint(kept[0])["epoch"] + 1 if kept else 0
 
 
+@pytest.mark.xdist_group("processes")
 def test_killed_in_training_the_same_command_resumes_to_the_same_codes(tmp_path, capsys):
     """End to end, with the command as its user starts it; so many epochs that the signal cannot come late."""
     assert fit(tmp_path / "straight", epochs=25) == 0
@@ -203,6 +204,7 @@ def test_killed_in_training_the_same_command_resumes_to_the_same_codes(tmp_path,
     assert same(codes(runs), codes(tmp_path / "straight"))
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.parametrize("method", ["exchnet", "adsh"])
 def test_killed_within_an_outer_iteration_the_same_command_resumes_to_the_same_codes(
     method, tmp_path, capsys

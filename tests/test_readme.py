@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from processes import run_all
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,15 @@ def test_the_evaluation_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102
 
 
+def contract_of_plain(site: Path) -> int:
+    """The contract tests of the method ``plain``, in a process that finds its package."""
+    sys.path.insert(0, str(site))
+    tests = [str(ROOT / "tests" / "methods" / "test_contract.py"), str(ROOT / "tests" / "test_fit.py")]
+    options = ["-k", "plain", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    return int(pytest.main([*options, "-o", f"pythonpath={ROOT / 'tests'}", *tests]))
+
+
+@pytest.mark.xdist_group("processes")
 def test_two_files_make_a_method(tmp_path: Path) -> None:
     """The README's method and entry, installed as another package would, pass the contract of all methods."""
     (method,) = [block for block in blocks("python") if "class Plain" in block]
@@ -38,15 +48,10 @@ def test_two_files_make_a_method(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plain\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[fghash.methods]\nplain = plain_entry:PLAIN\n")
-    tests = [str(ROOT / "tests" / "methods" / "test_contract.py"), str(ROOT / "tests" / "test_fit.py")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-k", "plain", "-p", "no:cacheprovider", *tests],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    n_passed = int(re.search(r"(\d+) passed", done.stdout).group(1))  # type: ignore[union-attr]
-    assert n_passed >= 13, done.stdout
+    run_all([(contract_of_plain, tmp_path)], tmp_path)
+    printed = (tmp_path / "job0.log").read_text()
+    n_passed = int(re.search(r"(\d+) passed", printed).group(1))  # type: ignore[union-attr]
+    assert n_passed >= 13, printed
 
 
 def test_every_command_names_known_things() -> None:

@@ -4,11 +4,16 @@ Beside it a package that is broken and one that takes a name twice: each is one 
 """
 
 import csv
-import subprocess
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from fghash.cli import main
+from processes import run_all
+
+pytestmark = pytest.mark.xdist_group("processes")
 
 METHOD = '''
 import torch
@@ -84,36 +89,45 @@ def site(tmp_path_factory) -> Path:
     return site
 
 
-SCRIPT = """
-import sys
-from fghash.cli import main
-
-small = ["--data.families", "2", "--data.classes_per_family", "2", "--data.train_images", "6",
-         "--data.query_images", "2", "--data.image_size", "32", "--gpus", "0", "--bits", "8",
-         "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--batch_size", "8"]
-assert main(["list", "methods"]) == 0
-assert main(["list", "datasets"]) == 0
-assert main(["fit", "--method", "signs", "--data", "dots", "--help"]) == 0
-assert main(["fit", "--method", "signs", "--data", "dots", *small]) == 0
-assert main(["fit", "--method", "signs", "--data", "dots", "--preset", "gentle", *small]) == 0
-assert main(["leaderboard", "--runs", "runs", "--out", "all.csv"]) == 0
-"""
+def commands(site, folder):
+    """What its users would type, in a process that finds the package."""
+    sys.path.insert(0, str(site))
+    os.chdir(folder)
+    small = [
+        "--data.families",
+        "2",
+        "--data.classes_per_family",
+        "2",
+        "--data.train_images",
+        "6",
+        "--bits",
+        "8",
+    ]
+    small += ["--data.query_images", "2", "--data.image_size", "32", "--gpus", "0", "--batch_size", "8"]
+    small += ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
+    fit = ["fit", "--method", "signs", "--data", "dots"]
+    leaderboard = ["leaderboard", "--runs", "runs", "--out", "all.csv"]
+    lists = [["list", "methods"], ["list", "datasets"]]
+    for words in (
+        *lists,
+        [*fit, "--help"],
+        [*fit, *small],
+        [*fit, "--preset", "gentle", *small],
+        leaderboard,
+    ):
+        assert main(words) == 0, words
 
 
 def test_a_package_of_somebody_else_is_at_home_everywhere(site, tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(site)!r})\n" + SCRIPT
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "signs of a classifier" in done.stdout
-    assert "--method.scale" in done.stdout
-    assert "--data.families" in done.stdout
-    lines = [line for line in done.stderr.splitlines() if "left out" in line]
-    assert len(lines) == 3, done.stderr
-    assert [name for name in ("'broken'", "'hashnet'", "'wrong'") if any(name in line for line in lines)] == [
-        "'broken'", "'hashnet'", "'wrong'",
-    ]  # fmt: skip
+    run_all([(commands, site, tmp_path)], tmp_path)
+    printed = (tmp_path / "job0.log").read_text()
+    assert "signs of a classifier" in printed
+    assert "--method.scale" in printed
+    assert "--data.families" in printed
+    lines = [line for line in printed.splitlines() if "left out" in line]
+    assert len(lines) == 3, printed
+    for name in ("'broken'", "'hashnet'", "'wrong'"):
+        assert sum(name in line for line in lines) == 1
     with (tmp_path / "all.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["method"], row["data"]) for row in rows} == {("signs", "dots")}

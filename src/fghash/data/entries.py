@@ -75,13 +75,14 @@ def find(root: Path, name: str) -> str | None:
 
 def missing(root: Path, name: str) -> str:
     """Why a listed file is not there, with the nearest name that is."""
-    path = root / name.replace("\\", "/")
-    if path.is_symlink():
-        return f"{harmless(name)}, a link to nothing"
-    if not path.parent.is_dir():
-        return f"{harmless(name)}, which is not in {harmless(str(root))} (there is no such folder)"
-    near = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
-    return harmless(f"{name}, which is not in {root}{near}")
+    path, shown = root / name.replace("\\", "/"), harmless(name if len(name) <= 200 else f"{name[:200]}...")
+    try:
+        if path.is_symlink():
+            return f"{shown}, a link to nothing"
+        near = nearest(path.name[:200], [entry.name for entry in path.parent.iterdir()])
+    except (OSError, ValueError):
+        return f"{shown}, which is not in {harmless(str(root))} (there is no such folder)"
+    return f"{shown}, which is not in {harmless(f'{root}{near}')}"
 
 
 def _entries(folder: Path, skipped: Skipped) -> Iterator[Path]:
