@@ -120,13 +120,30 @@ def prepare(config: RunConfig, say: Say = silent) -> Run:
     _warn_of_random_weights(config, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     backbone = Backbone(config.backbone, data.image_size)
-    method = method_class(backbone, data.num_classes, config.bits, config.optim, **config.method.settings)
+    method = _build_method(config, backbone, data.num_classes)
     config, data = _adapted(config, data, method, say)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)
     folder = RunFolder.at(config.runs, config.data.name, config.method.name, config.bits, name)
     protocol = RetrievalProtocol(cutoffs=tuple(config.cutoffs))
     return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
+
+
+def _build_method(config: RunConfig, backbone: Backbone, num_classes: int) -> HashingMethod:
+    """The method; settings that its layers cannot have are one line."""
+    method_class = look_up(METHODS, config.method.name, "method").load()
+    try:
+        method: HashingMethod = method_class(
+            backbone, num_classes, config.bits, config.optim, **config.method.settings
+        )
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"--method: {config.method.name} cannot be built with its settings: {reason}"
+        ) from error
+    return method
 
 
 def _adapted(
@@ -139,7 +156,11 @@ def _adapted(
     changed, lines = adapted(config, facts)
     for line in lines:
         say(f"warning: {line}")
-    return (changed, build_data(changed)) if lines else (config, data)
+    if lines:
+        config, data = changed, build_data(changed)
+    data.train_order = order
+    data.train_dataloader()  # refuses a batch that cannot be filled, before anything is written
+    return config, data
 
 
 def build_data(config: RunConfig) -> RetrievalDataModule:
@@ -200,6 +221,14 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
     except MisconfigurationException as error:
         raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
+    except ValueError as error:
+        if "val_check_interval" not in str(error):
+            raise
+        interval = run.config.trainer.get("val_check_interval")
+        raise InputError(
+            f"--trainer.val_check_interval: {interval}, expected at most the "
+            f"{trainer.num_training_batches} batches of an epoch"
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     if run.data.validation and trainer.max_epochs != 0:

@@ -49,6 +49,13 @@ def test_what_fghash_sets_names_its_own_setting(key):
         ({"precision": "transformer-engine"}, "needs the package transformer_engine, which is not installed"),
         ({"max_epoch": 3}, "did you mean 'max_epochs'"),
         ({"max_epochs": "many"}, "expected int or null, got 'many'"),
+        ({"limit_train_batches": "0"}, "expected a number of batches or a share above 0, got 0"),
+        ({"limit_train_batches": 1.5}, "expected a share from 0 to 1 or a whole number"),
+        ({"accumulate_grad_batches": 0}, "expected at least 1, got 0"),
+        ({"max_epochs": -1}, "-1 without --trainer.max_steps"),
+        ({"max_time": "soon"}, "expected DD:HH:MM:SS, got 'soon'"),
+        ({"profiler": "nothing"}, "expected simple, advanced, pytorch, xla or null"),
+        ({"num_nodes": 2}, "started by no launcher"),
         ({"gradient_clip_val": "nan"}, "gradient_clip_val: expected int, float or null, got 'nan'"),
     ],
 )
@@ -66,3 +73,23 @@ def test_a_validation_that_never_runs_is_refused_before_training(trainer):
         configure([settings])
     settings["data"]["validation"] = 0
     configure([settings])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": {"name": "hashnet", "stages": 0}}, "method.stages: got 0"),
+        ({"method": {"name": "hashnet", "beta_max": 1e300}}, "method.beta_max"),
+        ({"method": {"name": "dpq", "codebook_lr": 1e300}}, "method.codebook_lr"),
+        ({"method": {"name": "phpq", "codebook_multiple": 1e300}}, "method.codebook_multiple"),
+        ({"method": "hashnet", "data": {"image_size": 99_999_999}}, "must be at most 4096 pixels"),
+        ({"method": "hashnet", "data": {"seed": 10**30}}, "--data.seed: must be from 0"),
+        ({"method": "hashnet", "batch_size": 10_000}, "10000 is more than"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_anything_is_written(settings, message, tmp_path):
+    from fghash import api
+
+    with pytest.raises(InputError, match=message):
+        api.fit({**settings, "gpus": 0, "runs": str(tmp_path / "runs")})
+    assert not (tmp_path / "runs").exists()

@@ -39,6 +39,8 @@ from fghash.data.sampling import (
 )
 from fghash.errors import InputError
 
+_LARGEST = 4096  # pixels
+
 
 class RetrievalDataModule(pl.LightningDataModule, ABC):
     """Training, validation, gallery and query loaders of a data set; a subclass writes :meth:`read`.
@@ -88,6 +90,10 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if image_size < 8:
             raise InputError(f"--data.image_size: must be at least 8 pixels, got {image_size}")
+        if image_size > _LARGEST:
+            raise InputError(f"--data.image_size: must be at most {_LARGEST} pixels, got {image_size}")
+        if not 0 <= seed < 2**32:
+            raise InputError(f"--data.seed: must be from 0 to {2**32 - 1}, got {seed}")
         if sampler not in ("shuffle", "pk"):
             raise InputError(f"--data.sampler: must be shuffle or pk, got {sampler!r}")
         if num_workers is not None and num_workers < 0:

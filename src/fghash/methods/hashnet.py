@@ -20,6 +20,7 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.precision import at_least_float32
+from fghash.layers.requirements import require
 from fghash.layers.similarity import shared_label
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
@@ -142,6 +143,11 @@ class HashNet(HashingMethod):
         init_std: float = 0.01,
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
+        require(stages >= 1, "stages", stages, "1 and more")
+        require(0 < beta_max <= 1e6, "beta_max", beta_max, "numbers above 0, up to 1e6")
+        require(0 <= init_std <= 1e3, "init_std", init_std, "numbers from 0 to 1000")
+        require(alpha is None or 0 < alpha <= 1e6, "alpha", alpha, "numbers above 0, up to 1e6")
+        require(class_num is None or 0 < class_num <= 1e9, "class_num", class_num, "numbers above 0")
         self.head = HashHead(backbone.width, bits, init_std)
         self.alpha = 10.0 / bits if alpha is None else alpha
         self.pairs: Literal["all", "cross"] = pairs

@@ -31,7 +31,7 @@ from fghash.settings.sources import (
     read_config,
     settle,
 )
-from fghash.settings.trainer_arguments import OWNED, refuse_no_validation
+from fghash.settings.trainer_arguments import OWNED, refuse_no_end, refuse_no_validation
 from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
@@ -177,6 +177,7 @@ def resolve(request: Request) -> RunConfig:
     asked, unvaried = _assemble(request, values), _unvaried(request, defaults)
     told = merge(request.everything)["trainer"]
     trainer = _canonical(asked.trainer, told, defaults["trainer"])
+    refuse_no_end(trainer)
     refuse_no_validation(trainer, float(asked.data.settings.get("validation") or 0))
     keys = frozenset(flat(merge(request.layers)))
     return replace(asked, trainer=trainer, differs=tuple(_differences(asked, unvaried)), asked=keys)

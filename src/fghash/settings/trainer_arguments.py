@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from fghash.errors import InputError
+from fghash.settings.numbers import short
 
 # Set by fghash itself, and what to use in their place.
 OWNED = {
@@ -51,6 +53,17 @@ NEUTRAL = frozenset(
     }
 )  # fmt: skip
 
+_LEAST = {  # of numbers; -1 stands for "without end" where it is allowed
+    "max_epochs": -1, "min_epochs": 0, "max_steps": -1, "min_steps": 0, "limit_val_batches": 0,
+    "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "gradient_clip_val": 0, "num_nodes": 1,
+    "num_sanity_val_steps": -1, "log_every_n_steps": 0,
+}  # fmt: skip
+_CHOICES = {
+    "gradient_clip_algorithm": ("norm", "value"),
+    "profiler": ("simple", "advanced", "pytorch", "xla"),
+}
+_LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "WORLD_SIZE")
+_TIME = re.compile(r"\d+:\d\d:\d\d:\d\d")
 _BATCHES = ("limit_train_batches", "limit_val_batches", "val_check_interval")  # 1 is a batch, 1.0 all of them
 _NEEDS = {"transformer-engine": "transformer_engine", "bitsandbytes": "bitsandbytes"}
 
@@ -82,10 +95,43 @@ def refuse(key: str, value: Any, label: str) -> None:
         raise InputError(f"{label}: this is set by fghash, {OWNED[key]}")
     if key in REFUSED:
         raise InputError(f"{label}: not available, {REFUSED[key]}")
+    _refuse_number(key, as_written(key, value), label)
+    if key in _CHOICES and value is not None and str(value) not in (*_CHOICES[key], "null"):
+        raise InputError(f"{label}: expected {', '.join(_CHOICES[key])} or null, got {short(value)}")
+    if key == "max_time" and isinstance(value, str) and value != "null" and not _TIME.fullmatch(value):
+        raise InputError(f"{label}: expected DD:HH:MM:SS, got {short(value)}")
     if key == "precision":
         for word, package in _NEEDS.items():
             if word in str(value) and importlib.util.find_spec(package) is None:
                 raise InputError(f"{label}: '{value}' needs the package {package}, which is not installed")
+
+
+def _refuse_number(key: str, value: Any, label: str) -> None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return  # not a number: the check of types says so
+    if key in _LEAST and number < _LEAST[key]:
+        raise InputError(f"{label}: expected at least {_LEAST[key]}, got {short(value)}")
+    if key in ("limit_train_batches", "val_check_interval") and number <= 0:
+        raise InputError(f"{label}: expected a number of batches or a share above 0, got {short(value)}")
+    if key in _BATCHES and isinstance(value, float) and not 0 <= number <= 1:
+        raise InputError(f"{label}: expected a share from 0 to 1 or a whole number, got {short(value)}")
+    if key == "num_nodes" and number > 1 and not any(name in os.environ for name in _LAUNCHERS):
+        raise InputError(
+            f"{label}: {short(value)}, but this process was started by no launcher; "
+            "start it with torchrun or srun"
+        )
+
+
+def refuse_no_end(trainer: Mapping[str, Any]) -> None:
+    """Refuse a training without an end.
+
+    Raises:
+        InputError: endless epochs, and neither a number of steps nor a time.
+    """
+    if trainer.get("max_epochs") == -1 and trainer.get("max_steps", -1) == -1:
+        raise InputError("--trainer.max_epochs: -1 without --trainer.max_steps (one must be a number)")
 
 
 def refuse_no_validation(trainer: Mapping[str, Any], validation: float) -> None:

@@ -180,7 +180,7 @@ def _places(path: Path, header: list[str], columns: tuple[str, str, str]) -> lis
         if len(found) > 1:
             raise InputError(f"{harmless(str(path))}: column {column!r} {len(found)} times, expected once")
         if not found:
-            has = harmless(", ".join(names))
+            has = harmless(", ".join(name[:40] for name in names[:20]))
             raise InputError(f"{harmless(str(path))}: no column {column!r} (it has {has})")
         places += found
     return places

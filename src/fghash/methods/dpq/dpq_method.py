@@ -144,7 +144,8 @@ class DPQ(HashingMethod):
         require(0 <= codebook_start < 1, "codebook_start", codebook_start, "fractions from 0 to below 1")
         require(0 <= dropout < 1, "dropout", dropout, "fractions from 0 to below 1")
         require(gamma > 0, "gamma", gamma, "numbers above 0")
-        require(codebook_lr > 0, "codebook_lr", codebook_lr, "numbers above 0")
+        require(0 < codebook_lr <= 1e6, "codebook_lr", codebook_lr, "numbers above 0")
+        require(0 <= bias_multiple <= 1e6, "bias_multiple", bias_multiple, "numbers from 0 to 1e6")
         self.vectors_file = None if label_vectors is None else Path(label_vectors)
         width = vector_width(self.vectors_file) if self.vectors_file else width
         require(width > 0, "width", width, "1 and more")

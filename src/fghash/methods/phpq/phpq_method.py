@@ -96,6 +96,8 @@ class PHPQ(HashingMethod):
         super().__init__(backbone, num_classes, bits, optim)
         count = codebooks_for(bits, words)
         _check(levels, words, sub_dim, kappa, alpha, warm)
+        multiple = codebook_multiple
+        require(0 <= multiple <= 1e6, "codebook_multiple", multiple, "numbers from 0 to 1e6")
         self.head = PyramidHybridPooling(
             backbone.channels,
             count * sub_dim,
