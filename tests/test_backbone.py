@@ -19,7 +19,10 @@ def images(n=2, size=64):
     return torch.rand(n, 3, size, size)
 
 
-@pytest.fixture(scope="module", params=backbone_table.NETWORKS)
+NETWORKS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in backbone_table.NETWORKS]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     return backbone_table.built(request.param)
 

@@ -28,7 +28,7 @@ def build(config: BackboneConfig, image_size: int | None) -> nn.Module:
     Raises:
         InputError: unknown network or option, or pretrained weights that cannot be fetched.
     """
-    if not timm.is_model(config.name):
+    if ":" not in config.name and not timm.is_model(config.name):  # hub names, hf-hub:..., are timm's affair
         raise InputError(
             f"--backbone: unknown network '{config.name}' (any timm model)"
             + nearest(config.name, timm.list_models())
