@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from fghash.backbone.pixels import Normalise
+from fghash.batch import Batch
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.sets.cub200 import Cub200
 from fghash.data.sets.folder import Folder
@@ -141,7 +143,17 @@ def loader(data_set: DataSet, root: Path, cache: str | None) -> Iterable[object]
     if cache is not None:
         seconds, megabytes = time.perf_counter() - begin, directory_size(Path(cache)) / 1e6
         print(f"built a cache of {megabytes:.0f} MB in {seconds:.1f} s")
-    return module.train_dataloader()
+    return Normalised(module.train_dataloader())
+
+
+class Normalised:
+    """Batches of a loader with their images as normalised floats, as the backbone makes them of bytes."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches, self.normalise = batches, Normalise(MEAN, STD)
+
+    def __iter__(self) -> Iterator[object]:
+        return (self.normalise(batch.images) for batch in self.batches)
 
 
 def directory_size(folder: Path) -> int:

@@ -39,3 +39,27 @@ def test_an_unknown_preset() -> None:
         InputError, match=r"--preset: .*'fathful' \(known: default, faithful\), did you mean 'faithful'"
     ):
         read_preset("hashnet", "fathful")
+
+
+def test_a_preset_may_be_a_file(fit, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("method: {alpha: 0.25}\noptim: {lr: 0.125}\nbatch_size: 32\n")
+    config = fit("--method", "hashnet", "--preset", str(path), "--optim.lr", "0.5")
+    assert (config.method.settings["alpha"], config.optim.lr, config.batch_size) == (0.25, 0.5, 32)
+    assert config.preset == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bits: 3", "holds 'bits', expected method, optim, batch_size, trainer, data"),
+        ("[1]", "expected method, optim"),
+        ("a: [", "cannot read"),
+        ("method: {alfa: 1}", "unknown setting 'alfa' of method hashnet"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_one_line(refused, tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert message in refused("fit", "--method", "hashnet", "--preset", str(path))
+    assert "cannot read" in refused("fit", "--method", "hashnet", "--preset", str(tmp_path / "none.yaml"))
