@@ -141,6 +141,20 @@ def test_a_run_that_time_cut_says_so(root, tmp_path):
     assert cut.records[0].epochs < 500
 
 
+def test_a_run_that_time_cut_trains_on_without_the_limit(root, tmp_path):
+    data, trainer = {**DATA, "root": str(root)}, {**SETTINGS["trainer"], "max_epochs": 3}
+    settings = {**SETTINGS, "method": "hashnet", "data": data, "runs": tmp_path / "cut"}
+    cut = api.fit({**settings, "trainer": {**trainer, "max_time": "00:00:00:00"}})
+    assert (cut.records[0].stopped_by_time, cut.records[0].epochs) == (True, 0)
+    whole = api.fit({**settings, "trainer": trainer})
+    assert (whole.folder, whole.status) == (cut.folder, "trained")
+    assert [record.stopped_by_time for record in whole.records] == [False]
+    straight = api.fit({**settings, "trainer": trainer}, runs=tmp_path / "straight")
+    assert whole.records[0].epochs == straight.records[0].epochs == 3
+    assert whole.records[0].scores == straight.records[0].scores
+    assert api.fit({**settings, "trainer": trainer}).status == "finished before"
+
+
 def test_random_weights_on_real_data_are_said(root, tmp_path):
     said = []
     settings = {**SETTINGS, "data": {**DATA, "root": str(root)}, "runs": tmp_path}

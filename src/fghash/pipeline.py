@@ -91,7 +91,7 @@ def fit(config: RunConfig, say: Say = silent) -> Outcome:
     devices = choose_devices(config.gpus)
     run = prepare(config, say if _first() else silent)
     require_writable(config.runs)
-    if run.folder.records() and not config.force:
+    if run.folder.records() and not config.force and not _goes_on(run):
         return Outcome(run.folder, run.protocol, _finished(run), _first())
     with run.folder.lock() if _first() else nullcontext():
         run.say(
@@ -100,6 +100,12 @@ def fit(config: RunConfig, say: Say = silent) -> Outcome:
         )
         _train_and_store(run, devices)
     return Outcome(run.folder, run.protocol, "trained", _first())
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether an earlier run was cut by time, and this one has no such limit: it trains on."""
+    cut = any(record.stopped_by_time for record in run.folder.records())
+    return cut and not run.config.force and not run.config.trainer.get("max_time")
 
 
 def _finished(run: Run) -> str:
@@ -214,7 +220,7 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     """Train from the last checkpoint if a killed run left one; end with the weights that are to be scored."""
     run.data.train_order = run.method.train_sampler(run.data.train_labels)
     last = run.folder.checkpoints / LAST
-    resumes = last.is_file() and not run.folder.records()
+    resumes = last.is_file() and (not run.folder.records() or _goes_on(run))
     if resumes:
         run.say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
     try:
