@@ -77,3 +77,18 @@ def test_what_the_user_asked_for_is_refused_where_it_does_not_fit(tmp_path):
             {"method": "hashnet", "gpus": 0, "batch_size": 16, "runs": str(tmp_path / "runs")},
             data={"name": "folder", "root": str(root), "image_size": 64, "classes_per_batch": 16},
         )
+
+
+def test_adapting_a_preset_reads_the_data_once(tmp_path, monkeypatch):
+    from fghash.data.sets.folder import Folder
+
+    reads, read = [], Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self: reads.append(1) or read(self))
+    said = []
+    api.fit(
+        {"method": "hashnet", "gpus": 0, "runs": str(tmp_path / "runs"), "trainer": {"max_epochs": 1}},
+        data={"name": "folder", "root": str(write(tmp_path / "images", "two classes")), "image_size": 64},
+        say=said.append,
+    )
+    assert any("adapted to the data" in line for line in said)
+    assert len(reads) == 1

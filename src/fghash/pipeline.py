@@ -126,8 +126,8 @@ def prepare(config: RunConfig, say: Say = silent) -> Run:
     _warn_of_random_weights(config, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     backbone = Backbone(config.backbone, data.image_size)
-    method = _build_method(config, backbone, data.num_classes)
-    config, data = _adapted(config, data, method, say)
+    method = _build_method(method_class, config, backbone, data.num_classes)
+    config = _adapted(config, data, method, say)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)
     folder = RunFolder.at(config.runs, config.data.name, config.method.name, config.bits, name)
@@ -135,13 +135,12 @@ def prepare(config: RunConfig, say: Say = silent) -> Run:
     return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
 
 
-def _build_method(config: RunConfig, backbone: Backbone, num_classes: int) -> HashingMethod:
+def _build_method(
+    method_class: type[HashingMethod], config: RunConfig, backbone: Backbone, num_classes: int
+) -> HashingMethod:
     """The method; settings that its layers cannot have are one line."""
-    method_class = look_up(METHODS, config.method.name, "method").load()
     try:
-        method: HashingMethod = method_class(
-            backbone, num_classes, config.bits, config.optim, **config.method.settings
-        )
+        return method_class(backbone, num_classes, config.bits, config.optim, **config.method.settings)
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -149,12 +148,9 @@ def _build_method(config: RunConfig, backbone: Backbone, num_classes: int) -> Ha
         raise InputError(
             f"--method: {config.method.name} cannot be built with its settings: {reason}"
         ) from error
-    return method
 
 
-def _adapted(
-    config: RunConfig, data: RetrievalDataModule, method: HashingMethod, say: Say
-) -> tuple[RunConfig, RetrievalDataModule]:
+def _adapted(config: RunConfig, data: RetrievalDataModule, method: HashingMethod, say: Say) -> RunConfig:
     """Settings of the preset that the data cannot give are adapted; the data module then has them too."""
     order = method.train_sampler(data.train_labels)
     n_items = len(data.train_labels) if order is None else len(order)  # type: ignore[arg-type]
@@ -162,11 +158,12 @@ def _adapted(
     changed, lines = adapted(config, facts)
     for line in lines:
         say(f"warning: {line}")
-    if lines:
-        config, data = changed, build_data(changed)
-    data.train_order = order
+    data.batch_size, data.train_order = changed.batch_size, order
+    settings = changed.data.settings
+    data.sampler = settings.get("sampler", data.sampler)
+    data.classes_per_batch = settings.get("classes_per_batch", data.classes_per_batch)
     data.train_dataloader()  # refuses a batch that cannot be filled, before anything is written
-    return config, data
+    return changed
 
 
 def build_data(config: RunConfig) -> RetrievalDataModule:
@@ -218,7 +215,6 @@ def _train_and_store(run: Run, devices: Devices) -> None:
 
 def train(trainer: pl.Trainer, run: Run) -> None:
     """Train from the last checkpoint if a killed run left one; end with the weights that are to be scored."""
-    run.data.train_order = run.method.train_sampler(run.data.train_labels)
     last = run.folder.checkpoints / LAST
     resumes = last.is_file() and (not run.folder.records() or _goes_on(run))
     if resumes:

@@ -310,3 +310,27 @@ def test_a_path_may_hold_spaces(tmp_path):
 def test_other_lists_are_one_clear_line(tmp_path, line, message):
     with pytest.raises(InputError, match=message):
         read_lists(lists(tmp_path, line))
+
+
+def test_equal_sizes_are_hashed_once(tree, monkeypatch):
+    """Three gallery images and three queries of one size: six files are read, not one more."""
+    from fghash.data import overlap
+
+    for k, path in enumerate(sorted(tree.glob("*/*/*.png"))):
+        path.write_bytes(bytes([k]) * 100)
+    read = []
+    digest = overlap._digest
+    monkeypatch.setattr(overlap, "_digest", lambda path: read.append(path) or digest(path))
+    assert overlap.queries_in_gallery(read_folder(tree)) == 0
+    assert len(read) == len(set(read)) == 8
+
+
+def test_official_lists_are_taken_at_their_word(tmp_path):
+    """Readers of official folders open the listed names: another spelling is not the listed file."""
+    from fghash.data.layout import check_files, found_files
+
+    table(tmp_path, "")
+    assert found_files(tmp_path, ["img\\0.png"], "list") == ["img/0.png"]
+    with pytest.raises(InputError, match=r"list: names img\\0\.png, which is not in"):
+        check_files(tmp_path, ["img\\0.png"], "list")
+    check_files(tmp_path, ["img/0.png"], "list")

@@ -25,7 +25,7 @@ from fghash.data.images.transforms import (
     cut_batch,
     stored_size,
 )
-from fghash.data.items import Items, Splits, check_fraction, hold_out, tolerant, unique_items
+from fghash.data.items import Items, Splits, check_fraction, hold_out, tolerant
 from fghash.data.overlap import queries_in_gallery, refuse_same_files, truncated
 from fghash.data.sampling import (
     ClassBalanced,
@@ -124,7 +124,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.queries_in_gallery = queries_in_gallery(splits)
         if self.tolerate_truncated:
             splits = tolerant(splits)
-            self.truncated_images = sum(truncated(items) for items in unique_items(splits))
+            self.truncated_images = sum(truncated(items) for _, items in splits.parts())
         if self.cache is not None:
             splits = cached(splits, self.cache, stored_size(self.image_size), n_cores())
         self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,6 +130,17 @@ class Splits:
         """Whether the gallery is exactly the training items."""
         return self.gallery is self.train
 
+    def parts(self) -> list[tuple[str, Items]]:
+        """Each split once with its name, the queries last; a gallery that is the training set is left out."""
+        gallery = [] if self.gallery_is_train else [("gallery", self.gallery)]
+        return [("train", self.train), *gallery, ("query", self.query)]
+
+    def map(self, change: Callable[[Items], Items]) -> Splits:
+        """The same splits with their items changed; a gallery that is the training set stays that."""
+        train = change(self.train)
+        gallery = train if self.gallery_is_train else change(self.gallery)
+        return replace(self, train=train, gallery=gallery, query=change(self.query))
+
     @property
     def fingerprint(self) -> str:
         """``<train>-<gallery>-<query>-<hash>``: the hash is of paths below the root, labels and splits."""
@@ -159,21 +170,11 @@ def tolerant(splits: Splits) -> Splits:
     """The same splits, whose incomplete files are read as far as they go."""
 
     def changed(items: Items) -> Items:
-        files = items.source
-        return (
-            replace(items, source=replace(files, tolerate_truncated=True))
-            if isinstance(files, Files)
-            else items
-        )
+        if not isinstance(items.source, Files):
+            return items
+        return replace(items, source=replace(items.source, tolerate_truncated=True))
 
-    train = changed(splits.train)
-    gallery = train if splits.gallery_is_train else changed(splits.gallery)
-    return replace(splits, train=train, gallery=gallery, query=changed(splits.query))
-
-
-def unique_items(splits: Splits) -> list[Items]:
-    """Each split once: the gallery is often the training items."""
-    return [splits.train, *([] if splits.gallery_is_train else [splits.gallery]), splits.query]
+    return splits.map(changed)
 
 
 def _count(found: int, official: int, what: str) -> str:

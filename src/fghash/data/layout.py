@@ -145,11 +145,22 @@ def whole_number(text: str, where: str, low: int, high: int | None = None) -> in
     return value
 
 
-def check_files(root: Path, names: Sequence[str], listed_in: str) -> list[str]:
-    """Every listed file exists, and none is listed twice: the names under which they exist.
+def check_files(root: Path, names: Sequence[str], listed_in: str) -> None:
+    """Every listed file exists under exactly that name, and none is listed twice.
 
     Raises:
         InputError: naming the first that does not, the nearest that does, and the list.
+    """
+    for name, there in zip(names, found_files(root, names, listed_in), strict=True):
+        if name != there:
+            raise InputError(f"{harmless(listed_in)}: names {entries.missing(root, name)}")
+
+
+def found_files(root: Path, names: Sequence[str], listed_in: str) -> list[str]:
+    """The names under which listed files exist, as :func:`fghash.data.entries.find` finds them.
+
+    Raises:
+        InputError: naming the first that does not, the nearest that does, and the list; or one listed twice.
     """
     found, seen = [], set[str]()
     for name in names:

@@ -23,10 +23,11 @@ def refuse_same_files(splits: Splits) -> None:
     Raises:
         InputError: naming the two.
     """
+    *others, (_, queries) = splits.parts()
     known: dict[FileId, str] = {}
-    for split in dict.fromkeys(("train", "gallery")):
-        known |= _unique(split, getattr(splits, split))
-    for identity, name in _unique("query", splits.query).items():
+    for split, items in others:
+        known |= _unique(split, items)
+    for identity, name in _unique("query", queries).items():
         if identity in known:
             raise InputError(
                 f"data: query {harmless(name)} is the same file as {harmless(known[identity])} of train or "
@@ -57,8 +58,9 @@ def queries_in_gallery(splits: Splits) -> int:
     doubles = []
     for name, _, size in _files(splits.query):
         if size and size in by_size:
-            known = hashed.setdefault(size, {_digest(path) for path in by_size[size]})
-            if _digest(_path(splits.query, name)) in known:
+            if size not in hashed:
+                hashed[size] = {_digest(path) for path in by_size[size]}
+            if _digest(_path(splits.query, name)) in hashed[size]:
                 doubles.append(name)
     if doubles:
         warnings.warn(

@@ -16,13 +16,14 @@ def cached(splits: Splits, cache: str, short_side: int, n_threads: int) -> Split
     Raises:
         InputError: as :func:`fghash.data.images.cache_build.decoded`.
     """
-    roots = {items.source.root for items in _all(splits) if isinstance(items.source, Files)}
+    everything = [items for _, items in splits.parts()]
+    roots = {items.source.root for items in everything if isinstance(items.source, Files)}
     if not roots:
         return splits
     (root,) = roots
-    names = list(dict.fromkeys(name for items in _all(splits) for name in items.names))
+    names = list(dict.fromkeys(name for items in everything for name in items.names))
     place = {name: position for position, name in enumerate(names)}
-    tolerant = any(getattr(items.source, "tolerate_truncated", False) for items in _all(splits))
+    tolerant = any(getattr(items.source, "tolerate_truncated", False) for items in everything)
     source = decoded(Files(root, tuple(names), tolerant), cache, splits.fingerprint, short_side, n_threads)
 
     def moved(items: Items) -> Items:
@@ -30,10 +31,4 @@ def cached(splits: Splits, cache: str, short_side: int, n_threads: int) -> Split
             items, source=source, positions=np.array([place[name] for name in items.names], np.int64)
         )
 
-    train = moved(splits.train)
-    gallery = train if splits.gallery_is_train else moved(splits.gallery)
-    return replace(splits, train=train, gallery=gallery, query=moved(splits.query))
-
-
-def _all(splits: Splits) -> tuple[Items, Items, Items]:
-    return splits.train, splits.gallery, splits.query
+    return splits.map(moved)

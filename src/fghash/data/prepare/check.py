@@ -85,7 +85,7 @@ class Report:
     def _rows(self) -> Iterator[tuple[tuple[str, str, str], bool]]:
         """(path, labels, split) of every item, and whether it is wrong."""
         unreadable, found = {name for name, _ in self.unreadable}, {name for name, _ in self.shared}
-        for split, items in _splits(self.splits):
+        for split, items in self.splits.parts():
             wrong = unreadable | found if split == "query" else unreadable
             for name, label in zip(items.names, _label_texts(items, self.splits.class_names), strict=True):
                 yield (name, label, split), name in wrong
@@ -98,7 +98,7 @@ def check(splits: Splits, n_threads: int | None = None) -> Report:
         InputError: a query is a file of train or gallery, or a split has a file twice.
     """
     refuse_same_files(splits)
-    wanted = {name: (items, k) for _, items in _splits(splits) for k, name in enumerate(items.names)}
+    wanted = {name: (items, k) for _, items in splits.parts() for k, name in enumerate(items.names)}
     looked = dict(zip(wanted, _each(list(wanted.values()), n_threads), strict=True))
     unreadable = tuple((name, reason) for name, (reason, _) in looked.items() if reason)
     by_content = {looked[name][1]: name for name in reversed(splits.gallery.names)}
@@ -113,13 +113,6 @@ def check(splits: Splits, n_threads: int | None = None) -> Report:
         if isinstance(items.source, Files) and has_damaged_orientation(items.source.root / name)
     )
     return Report(splits, unreadable, shared, damaged)
-
-
-def _splits(splits: Splits) -> Iterator[tuple[str, Items]]:
-    yield "train", splits.train
-    if not splits.gallery_is_train:
-        yield "gallery", splits.gallery
-    yield "query", splits.query
 
 
 def _each(wanted: Sequence[tuple[Items, int]], n_threads: int | None) -> Iterator[tuple[str, str]]:

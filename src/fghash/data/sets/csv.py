@@ -109,7 +109,7 @@ def read_csv(
         if not rows[split]:
             raise InputError(f"{path}: no image of split {split}")
     for part in rows.values():
-        found = layout.check_files(folder, [image for image, _ in part], str(path))
+        found = layout.found_files(folder, [image for image, _ in part], str(path))
         part[:] = [(image, labels) for image, (_, labels) in zip(found, part, strict=True)]
     names = _class_names(rows)
     items = {split: _items(folder, split_rows, names) for split, split_rows in rows.items()}

@@ -136,7 +136,7 @@ def _rows(folder: Path, name: str) -> Rows:
         raise InputError(
             f"{harmless(str(path))}: -1 beside other numbers, expected only -1 and 1, or 0 and 1"
         )
-    found = layout.check_files(folder, [image for image, _ in rows], str(path))
+    found = layout.found_files(folder, [image for image, _ in rows], str(path))
     return [
         (there, [max(value, 0) for value in labels]) for there, (_, labels) in zip(found, rows, strict=True)
     ]
