@@ -39,11 +39,6 @@ class Features(NamedTuple):
         pooled = None if self.pooled is None else self.pooled.to(device, **options)
         return Features(pooled, {level: map_.to(device, **options) for level, map_ in self.maps.items()})
 
-    def take(self, items: Any) -> Features:
-        """The features of some items, by anything that indexes the first dimension of a tensor."""
-        pooled = None if self.pooled is None else self.pooled[items]
-        return Features(pooled, {level: map_[items] for level, map_ in self.maps.items()})
-
 
 class Batch(NamedTuple):
     """Some items of one split, with images or with features.

@@ -47,7 +47,6 @@ def score(
     lengths: Sequence[int],
     protocol: RetrievalProtocol,
     families: np.ndarray | None = None,
-    progress: bool = False,
 ) -> Iterator[Scored]:
     """Every code length of every kind of gallery codes.
 
@@ -56,7 +55,6 @@ def score(
         lengths: the code lengths that the training gives; shorter ones are prefixes of the longest.
         protocol: cutoffs and conventions.
         families: of each class, for ``map_within_family``; ``None`` without families.
-        progress: show how far the counting is.
     """
     queries, gallery = encoded.queries, encoded.gallery
     real = real_scores(queries, gallery, protocol)
@@ -64,7 +62,7 @@ def score(
         for bits in lengths:
             shorter = codes.prefix(bits) if bits != codes.bits_per_item else codes
             asked = query_prefix(queries.codes, shorter)
-            result = evaluate(asked, shorter, queries.labels, gallery.labels, protocol, progress=progress)
+            result = evaluate(asked, shorter, queries.labels, gallery.labels, protocol)
             within = within_families(asked, shorter, queries.labels, gallery.labels, families, protocol)
             scores = {**result.scores, **real, **within}
             kept = {name: value for name, value in scores.items() if name not in _NOT_SCORES}

@@ -82,7 +82,8 @@ class Backbone(nn.Module):
             InputError: the network is not a plain sequence of modules there.
         """
         place, name = self._places[level - 2 : level], self.config.name
-        inputs, expected = self._sample_maps(level - 1, level)
+        maps = self._of_a_random_image(self.tried_size, Reads(levels=(level - 1, level))).maps
+        inputs, expected = maps[level - 1], maps[level]
         if is_plain(self.network):
             stage = copied_blocks(self.network, place[0] + 1, place[1], inputs, name)
         else:
@@ -101,9 +102,7 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         """Training mode; what is frozen, with ``freeze_batchnorm`` all batch statistics, stays as it is."""
         super().train(mode)
-        names = [name for name, _ in self.network.named_modules()]
-        of_level = split_names(names, self._ends)
-        for (_, module), level in zip(self.network.named_modules(), of_level, strict=True):
+        for module, level in self._module_levels():
             still = self.config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm)
             if still or level <= self._frozen_until:
                 module.training = False
@@ -120,11 +119,13 @@ class Backbone(nn.Module):
 
     def _parameter_levels(self) -> Iterator[tuple[nn.Parameter, int]]:
         """Every parameter with the level of the module that holds it; the network's own are of level 1."""
-        modules = list(self.network.named_modules())
-        of_level = split_names([name for name, _ in modules], self._ends)
-        for (_, module), level in zip(modules, of_level, strict=True):
+        for module, level in self._module_levels():
             for parameter in module.parameters(recurse=False):
                 yield parameter, level
+
+    def _module_levels(self) -> Iterator[tuple[nn.Module, int]]:
+        names, modules = zip(*self.network.named_modules(), strict=True)
+        return zip(modules, split_names(names, self._ends), strict=True)
 
     def _network_features(self, x: Tensor, reads: Reads) -> Features:
         network, chosen = self.network, [self._places[level - 1] for level in sorted(reads.levels)]
@@ -151,9 +152,7 @@ class Backbone(nn.Module):
     def _try(self, size: int) -> None:
         """Run once at this size: channels and strides are told, and a network that cannot is refused."""
         try:
-            with self._quiet(), torch.random.fork_rng(devices=[]):
-                x = torch.rand(1, 3, size, size).contiguous(memory_format=self._layout)
-                features = self._network_features(x, Reads(pooled=True, levels=self.levels))
+            features = self._of_a_random_image(size, Reads(pooled=True, levels=self.levels))
             maps, pooled = features.maps, features.vector
             if any(map_.ndim != 4 for map_ in maps.values()) or pooled.ndim != 2:
                 raise ValueError("its features are not maps and a vector")
@@ -174,12 +173,11 @@ class Backbone(nn.Module):
         self.strides = tuple(int(entries(self.network)[place]["reduction"]) for place in self._places)
         self.width, self.tried_size = pooled.shape[1], size
 
-    def _sample_maps(self, *levels: int) -> tuple[Tensor, ...]:
-        """Maps of some levels of a random image."""
+    def _of_a_random_image(self, size: int, reads: Reads) -> Features:
+        """Features in evaluation mode; no generator of the caller's is advanced."""
         with self._quiet(), torch.random.fork_rng(devices=[]):
-            x = torch.rand(1, 3, self.tried_size, self.tried_size).contiguous(memory_format=self._layout)
-            maps = self._network_features(x, Reads(levels=levels)).maps
-        return tuple(maps[level] for level in levels)
+            x = torch.rand(1, 3, size, size).contiguous(memory_format=self._layout)
+            return self._network_features(x, reads)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ from fghash.errors import InputError
 from fghash.layers.precision import at_least_float32
 from fghash.layers.requirements import require
 from fghash.layers.triplets import default_margin, triplet_loss
-from fghash.methods.base import HashingMethod, check_bits
+from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
 Fusion = Literal["gate", "mean", "concat", "max", "product"]
@@ -221,7 +221,7 @@ class FPH(HashingMethod):
     @classmethod
     def allows_bits(cls, bits: int, **settings: Any) -> None:
         """Any length that leaves each branch a bit."""
-        check_bits(bits, bits > 0, "fph", "allowed: any positive length")
+        super().allows_bits(bits)
         split_bits(bits, settings.get("branches", "both"), settings.get("vertical_bits"))
 
     def forward(self, features: Features) -> Tensor:

@@ -20,7 +20,7 @@ from fghash.settings.config import (
     scientific,
 )
 from fghash.settings.numbers import short, whole, yes_or_no
-from fghash.settings.schema import Parameter, parameters
+from fghash.settings.schema import GIVEN, LISTED, Parameter, parameters
 from fghash.settings.sources import (
     Layer,
     chosen,
@@ -31,11 +31,10 @@ from fghash.settings.sources import (
     read_config,
     settle,
 )
-from fghash.settings.trainer_arguments import OWNED, refuse_no_end, refuse_no_validation
+from fghash.settings.trainer_arguments import refuse_no_end, refuse_no_validation
 from fghash.settings.variants import COLUMNS, OWN_TRAINER, flat, shown
 
 DATA = "synthetic"
-_LISTED = 25  # more known names than this would hide the message
 _OWN = Layer("fghash", {"trainer": OWN_TRAINER})
 # Trainer arguments whose default is ours: what is said of them counts even if it is Lightning's default.
 _OURS = {"max_epochs", "sync_batchnorm", "num_sanity_val_steps", "log_every_n_steps", "enable_model_summary"}
@@ -183,13 +182,6 @@ def resolve(request: Request) -> RunConfig:
     return replace(asked, trainer=trainer, differs=tuple(_differences(asked, unvaried)), asked=keys)
 
 
-_GIVEN = {  # parameters that the run gives to every class
-    "method": frozenset({"backbone", "num_classes", "bits", "optim"}),
-    "data": frozenset({"batch_size", "training_seed"}),
-    "trainer": frozenset(OWNED),
-}
-
-
 def check_source(request: Request) -> None:
     """Refuse misspelt settings and simple types from the source of the chosen classes, which is not imported.
 
@@ -207,7 +199,7 @@ def check_source(request: Request) -> None:
         found = parameters(target)
         if found is None:
             continue
-        known = {each.name: each for each in found if each.name not in _GIVEN.get(section, ())}
+        known = {each.name: each for each in found if each.name not in GIVEN.get(section, ())}
         for layer in request.everything:
             _check_section(layer, section, owner, known)
 
@@ -218,7 +210,7 @@ def _check_section(layer: Layer, section: str, owner: str, known: Mapping[str, P
         if key == "name" and section in ("method", "data"):
             continue
         if key not in known:
-            listed = f" (known: {', '.join(known)})" if len(known) <= _LISTED else ""
+            listed = f" (known: {', '.join(known)})" if len(known) <= LISTED else ""
             raise InputError(f"{label}: unknown setting '{key}' of {owner}{listed}{nearest(key, known)}")
         if not isinstance(value, Mapping) and not known[key].accepts(value):
             raise InputError(f"{label}: expected {known[key].words}, got {short(value)}")

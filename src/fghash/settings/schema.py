@@ -16,6 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fghash.settings.trainer_arguments import OWNED
+
+LISTED = 25  # more known names than this would hide a message
+GIVEN = {  # parameters that the run gives to every class; they are no settings
+    "method": frozenset({"backbone", "num_classes", "bits", "optim"}),
+    "data": frozenset({"batch_size", "training_seed"}),
+    "trainer": frozenset(OWNED),
+}
 _TRUE_FALSE = ("true", "false")
 
 

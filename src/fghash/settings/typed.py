@@ -19,11 +19,8 @@ from fghash.errors import InputError
 from fghash.registry import DATASETS, METHODS, nearest
 from fghash.settings.config import BackboneConfig, OptimConfig, TrackingConfig, plain
 from fghash.settings.numbers import short
-from fghash.settings.schema import listed
+from fghash.settings.schema import GIVEN, LISTED, listed
 from fghash.settings.sources import Layer, merge
-from fghash.settings.trainer_arguments import OWNED
-
-_LISTED = 25  # more known names than this would hide the message
 
 
 @dataclass(frozen=True)
@@ -179,20 +176,18 @@ def heavy_sections(method: str, data: str) -> list[Section]:
     return [
         method_section(method),
         data_section(data),
-        Section("trainer", pl.Trainer, "Lightning's Trainer", frozenset(OWNED)),
+        Section("trainer", pl.Trainer, "Lightning's Trainer", GIVEN["trainer"]),
     ]
 
 
 def method_section(name: str) -> Section:
     """The method's own settings: its parameters, except those that the pipeline gives to every method."""
-    given = frozenset({"backbone", "num_classes", "bits", "optim"})
-    return Section("method", METHODS[name].load(), f"method {name}", given)
+    return Section("method", METHODS[name].load(), f"method {name}", GIVEN["method"])
 
 
 def data_section(name: str) -> Section:
     """The data set's own settings: its parameters, except those that the run gives to every data set."""
-    given = frozenset({"batch_size", "training_seed"})
-    return Section("data", DATASETS[name].load(), f"data set {name}", given)
+    return Section("data", DATASETS[name].load(), f"data set {name}", GIVEN["data"])
 
 
 def _unknown(values: Mapping[str, Any], known: Sequence[str], prefix: str) -> Iterator[str]:
@@ -210,5 +205,5 @@ def _unknown(values: Mapping[str, Any], known: Sequence[str], prefix: str) -> It
 def _unknown_text(key: str, section: Section, known: Iterable[str]) -> str:
     name = key.removeprefix(f"{section.key}.")
     names = [each.removeprefix(f"{section.key}.") for each in known if each.startswith(f"{section.key}.")]
-    listed = f" (known: {', '.join(names)})" if 0 < len(names) <= _LISTED else ""
+    listed = f" (known: {', '.join(names)})" if 0 < len(names) <= LISTED else ""
     return f"unknown setting '{name}' of {section.owner}{listed}{nearest(name, names)}"
