@@ -15,6 +15,13 @@ ADSH = MethodInfo(
     certainty="very high: paper and official code",
 )
 
+CLASSIFY = MethodInfo(
+    target="fghash_baselines.classify:Classify",
+    summary="cross-entropy of a linear classifier on tanh bits (baseline)",
+    paper="none of its own; the classification loss of many hashing papers, alone",
+    certainty="high: nothing to reconstruct",
+)
+
 TRIPLET = MethodInfo(
     target="fghash_baselines.triplet:Triplet",
     summary="triplets of the batch on tanh codes (baseline)",

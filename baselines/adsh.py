@@ -13,7 +13,7 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation
-from fghash.layers.heads import PooledLinear, start_small
+from fghash.layers.heads import InputNorm, PooledLinear, start_small
 from fghash.layers.precision import at_least_float32
 from fghash.methods.alternating import AlternatingMethod
 from fghash.settings.config import OptimConfig
@@ -27,6 +27,7 @@ class ADSH(AlternatingMethod):
         subset: m, items of an outer iteration; never more than half of all.
         inner: inner epochs of an outer iteration, as a fraction of all epochs.
         scaled: multiply the loss by 12 / bits, as ExchNet does; the official code does not.
+        input_norm: of the pooled features, ``none``, ``bn`` or ``ln``.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class ADSH(AlternatingMethod):
         subset: int = 2000,
         inner: float = 0.05,
         scaled: bool = True,
+        input_norm: InputNorm = "none",
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
-        self.head = PooledLinear(backbone.width, bits)
+        self.head = PooledLinear(backbone.width, bits, input_norm)
         start_small(self.head.linear)
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight, scaled=scaled)
 

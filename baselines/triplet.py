@@ -11,7 +11,7 @@ from torch import Tensor
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
-from fghash.layers.heads import PooledLinear
+from fghash.layers.heads import InputNorm, PooledLinear
 from fghash.layers.precision import at_least_float32
 from fghash.layers.triplets import default_margin, triplet_loss
 from fghash.methods.base import HashingMethod
@@ -23,6 +23,7 @@ class Triplet(HashingMethod):
 
     Args:
         margin: in squared distance (4 for each bit that differs); ``null`` is bits / 4 + 4.
+        input_norm: of the pooled features, ``none``, ``bn`` or ``ln``.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Triplet(HashingMethod):
         optim: OptimConfig,
         *,
         margin: float | None = None,
+        input_norm: InputNorm = "none",
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
-        self.head = PooledLinear(backbone.width, bits)
+        self.head = PooledLinear(backbone.width, bits, input_norm)
         self.margin = default_margin(bits) if margin is None else margin
 
     def forward(self, features: Features) -> Tensor:

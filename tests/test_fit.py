@@ -144,7 +144,7 @@ def test_a_new_cutoff_scores_the_stored_codes_without_training(straight, tmp_pat
 def kill_in_training(runs, *more, method, epochs, finished, start):
     """Start the command of :func:`fit` in a process of its own; kill -9 once so many epochs are finished."""
     words = ["fit", "--method", method, "--bits", "16", "--runs", str(runs)]
-    process = start([*words, "--trainer.max_epochs", str(epochs), *SMALL, *more])
+    process = start([*words, "--trainer.max_epochs", str(epochs), "--checkpoint_minutes", "0", *SMALL, *more])
     try:
         deadline = time.monotonic() + 300
         while epochs_kept(runs) < finished and time.monotonic() < deadline:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fghash import pipeline
-from fghash.backbone import Backbone
-from fghash.batch import Batch
+from fghash.backbone import GIVEN, Backbone, GivenFeatures
+from fghash.batch import Batch, Features
 from fghash.codes import Codes, concatenate
 from fghash.data.images.decoding import read_image
 from fghash.data.images.resample import scaled, scaled_shape
@@ -103,7 +103,9 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRu
     stored = load_model(path)
     method_class = look_up(METHODS, config.method.name, "method").load()
     size = int(config.data.settings.get("image_size", 224))
-    backbone = Backbone(config.backbone, size)
+    rounds = config.data.settings.get("features") is not None
+    given = config.backbone.name == GIVEN
+    backbone = GivenFeatures(stored.width) if given else Backbone(config.backbone, size, rounds)
     own = config.method.settings
     method = method_class(backbone, stored.num_classes, config.bits, config.optim, **own)
     try:
@@ -155,13 +157,15 @@ class LoadedRun:
         Args:
             images: paths of files; arrays (h, w, 3) of bytes; tensors (3, h, w) of bytes; or a DataLoader
                 whose batches are images (b, 3, h, w), transformed already (bytes, or normalised floats),
-                alone or first in a sequence.
+                alone or first in a sequence. For a run on given features: vectors (n, width).
             queries: what a query is compared with, for methods of asymmetric search.
             batch_size: images at a time; by default as in the run.
 
         Raises:
             InputError: no image, or one that cannot be read; the message has its path.
         """
+        if isinstance(self.method.backbone, GivenFeatures):
+            return self._of_vectors(images, queries)
         if isinstance(images, DataLoader):
             batches: Iterable[Any] = (_images_of(batch) for batch in images)
         else:
@@ -170,6 +174,18 @@ class LoadedRun:
         if not codes:
             raise InputError("images: none, expected at least one")
         return concatenate(codes)
+
+    def _of_vectors(self, vectors: Any, queries: bool) -> Codes:
+        """Codes of vectors (n, width), for a run on given features."""
+        array = np.asarray(vectors, np.float32)
+        width = self.method.backbone.width
+        if array.ndim != 2 or array.shape[1] != width or not len(array):
+            raise InputError(f"images: {array.shape}, expected vectors (n, {width}): the run has no network")
+        index = torch.arange(len(array))
+        with torch.inference_mode():
+            batch = Batch(None, index, index, Features(torch.from_numpy(array)))
+            features = self.method.read(batch).features
+            return self.method.encode_queries(features) if queries else self.method.encode(features)
 
     def _encoded(self, images: Tensor, queries: bool) -> Codes:
         index = torch.arange(len(images))

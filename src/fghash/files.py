@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -37,6 +38,24 @@ def replacing(path: str | Path, argument: str = "path") -> Iterator[Path]:
 def cannot_write(path: Path, argument: str, error: OSError) -> InputError:
     """The one line about a path that cannot be written."""
     return InputError(f"{argument}: cannot write '{path}' ({error.strerror or error})")
+
+
+def reserve(descriptor: int, n_bytes: int) -> None:
+    """Take the space of a file at once: a full disk shows now, not as a bus error in the middle."""
+    if hasattr(os, "posix_fallocate") and n_bytes:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    else:
+        os.truncate(descriptor, n_bytes)
+
+
+@contextmanager
+def disk_errors(argument: str, root: Path) -> Iterator[None]:
+    """Whatever the system says of writing below ``root``, in one line that names the argument."""
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
+        raise InputError(f"{argument}: cannot write below {root}: {reason}") from error
 
 
 def is_temporary(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities import rank_zero_only
 
-from fghash.backbone import Backbone
+from fghash.backbone import GIVEN, Backbone, GivenFeatures
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.display import harmless
 from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol
+from fghash.feature_cache import FeatureJob, check_frozen, use_cached_features
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.scoring import Galleries, Scored, score
@@ -34,12 +35,13 @@ from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
 from fghash.training.callbacks import BEST, LAST, Budget
 from fghash.training.checkpoints import read_checkpoint
+from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
 from fghash.training.tracking import build_loggers, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
-OWN_IMAGES = ("folder", "csv", "lists")
+OWN_IMAGES = ("folder", "csv", "lists", "features")
 EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
@@ -123,16 +125,31 @@ def prepare(config: RunConfig, say: Say = silent) -> Run:
     method_class = look_up(METHODS, config.method.name, "method").load()
     method_class.allows_bits(config.bits, **config.method.settings)
     data = build_data(config)
-    _warn_of_random_weights(config, say)
+    _warn_of_random_weights(config, data, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    backbone = Backbone(config.backbone, data.image_size)
+    backbone = _build_backbone(config, data)
+    config = replace(config, backbone=backbone.config)
     method = _build_method(method_class, config, backbone, data.num_classes)
+    if data.features is not None:
+        check_frozen(FeatureJob(backbone, data, method.reads))
     config = _adapted(config, data, method, say)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)
     folder = RunFolder.at(config.runs, config.data.name, config.method.name, config.bits, name)
     protocol = RetrievalProtocol(cutoffs=tuple(config.cutoffs))
     return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
+
+
+def _build_backbone(config: RunConfig, data: RetrievalDataModule) -> Backbone:
+    """The network; where the data are vectors already, what stands in its place."""
+    if data.given_width is None:
+        return Backbone(config.backbone, data.image_size, rounds=data.features is not None)
+    asked = sorted(key for key in config.asked if key.startswith("backbone."))
+    if asked and config.backbone.name != GIVEN:
+        raise InputError(
+            f"--{asked[0]}: not used with --data {config.data.name}, whose vectors a network gave already"
+        )
+    return GivenFeatures(data.given_width)
 
 
 def _build_method(
@@ -177,8 +194,9 @@ def build_data(config: RunConfig) -> RetrievalDataModule:
     return data
 
 
-def _warn_of_random_weights(config: RunConfig, say: Say) -> None:
-    if config.backbone.weights == "none" and DATASETS[config.data.name].needs_root:
+def _warn_of_random_weights(config: RunConfig, data: RetrievalDataModule, say: Say) -> None:
+    needs_root = DATASETS[config.data.name].needs_root
+    if config.backbone.weights == "none" and needs_root and data.given_width is None:
         say(
             f"warning: --backbone.weights: none, so '{config.backbone.name}' starts from random weights; "
             "published results start from pretrained ones (pretrained, or the path of a file)"
@@ -186,12 +204,14 @@ def _warn_of_random_weights(config: RunConfig, say: Say) -> None:
 
 
 def _train_and_store(run: Run, devices: Devices) -> None:
+    _cache_features(run, devices)
     started = time.time()
     name = f"{run.config.method.name}-{run.config.data.name}-{run.config.bits}-{run.config.seed}"
     loggers = build_loggers(run.config.tracking, run.folder.path, name, run.folder.path.name)
     trainer = build_trainer(
         run.folder.checkpoints, devices, dict(run.config.trainer),
         seed=run.config.seed, loggers=loggers, validates=run.data.validation > 0,
+        checkpoint_seconds=60 * run.config.checkpoint_minutes,
     )  # fmt: skip
     log_config(loggers, document(run.config))
     train(trainer, run)
@@ -213,12 +233,20 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
 
 
+def _cache_features(run: Run, devices: Devices) -> None:
+    if run.data.features is not None:
+        device = torch.device("cuda" if devices.accelerator == "gpu" else "cpu")
+        job = FeatureJob(run.method.backbone, run.data, run.method.reads, device)
+        use_cached_features(job, run.data.features, run.say)
+
+
 def train(trainer: pl.Trainer, run: Run) -> None:
     """Train from the last checkpoint if a killed run left one; end with the weights that are to be scored."""
     last = run.folder.checkpoints / LAST
     resumes = last.is_file() and (not run.folder.records() or _goes_on(run))
     if resumes:
         run.say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
+    use_lean_loop(trainer, run.method)
     try:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
     except MisconfigurationException as error:
@@ -234,7 +262,9 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     if trainer.interrupted:
         raise KeyboardInterrupt
     if run.data.validation and trainer.max_epochs != 0:
-        run.method.load_state_dict(read_checkpoint(run.folder.checkpoints / BEST)["state_dict"])
+        best = read_checkpoint(run.folder.checkpoints / BEST)
+        run.method.on_load_checkpoint(best)
+        run.method.load_state_dict(best["state_dict"])
 
 
 def budget(trainer: pl.Trainer, run: Run) -> dict[str, Any]:

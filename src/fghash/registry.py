@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fghash.errors import InputError
@@ -48,9 +49,27 @@ class MethodInfo(Entry):
 
 @dataclass(frozen=True)
 class DatasetInfo(Entry):
-    """A data set; ``needs_root`` if ``--data.root`` must name an existing folder."""
+    """A data set; ``needs_root`` if ``--data.root`` must name an existing folder, or with ``is_file`` a file."""
 
     needs_root: bool = True
+    is_file: bool = False
+
+    @property
+    def needed(self) -> str:
+        """What ``--data.root`` must name, for people."""
+        return "the file of its vectors" if self.is_file else "the folder of its files"
+
+    def refuse_root(self, name: str, root: str | None, argument: str) -> None:
+        """Refuse a missing place of the data.
+
+        Raises:
+            InputError: naming the argument and the path.
+        """
+        if root is None and self.needs_root:
+            raise InputError(f"{argument}: data set {name} needs {self.needed}")
+        path = None if root is None else Path(root).expanduser()
+        if path is not None and not (path.is_file() if self.is_file else path.is_dir()):
+            raise InputError(f"{argument}: no such {'file' if self.is_file else 'folder'} '{root}'")
 
 
 E = TypeVar("E", bound=Entry)

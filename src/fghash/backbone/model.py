@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
     Args:
         config: the network and its weights.
         image_size: side of the images in pixels; the network is tried once at this size.
+        rounds: give what is frozen as rounded to float16, as the feature cache stores it.
 
     Raises:
         InputError: unknown network or option, fewer than four levels, a network that does not run at this
@@ -45,9 +47,11 @@ class Backbone(nn.Module):
 
     levels: tuple[int, ...] = tuple(range(1, N_LEVELS + 1))
 
-    def __init__(self, config: BackboneConfig, image_size: int | None = None) -> None:
+    def __init__(
+        self, config: BackboneConfig, image_size: int | None = None, rounds: bool = False
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.rounds = config, rounds
         self.network: Any = build(config, image_size)
         if config.weights not in ("none", "pretrained"):
             load_weights(self.network, Path(config.weights))
@@ -70,7 +74,27 @@ class Backbone(nn.Module):
         x = self.normalise(images).contiguous(memory_format=self._layout)
         with torch.no_grad() if self.config.freeze == "all" else nullcontext():
             features: Features = self._run(x, reads)
-        return features
+        return self._rounded(features) if self.rounds else features
+
+    def freezes(self, reads: Reads) -> bool:
+        """Whether nothing that gives these features is trained."""
+        return self.config.freeze == "all" or (
+            not reads.pooled and all(level <= self._frozen_until for level in reads.levels)
+        )
+
+    @cached_property
+    def content(self) -> str:
+        """Twelve hex digits of its present weights, random ones included."""
+        return content_hash(self.network)
+
+    def example(self, reads: Reads) -> Features:
+        """Features of one image, whose shapes are those of any image of this size."""
+        return self._of_a_random_image(self.tried_size, reads)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of its weights."""
+        return self.normalise.mean.dtype
 
     def copy_stage(self, level: int) -> nn.Module:
         """An independent, trainable deep copy of one stage, weights included: map of ``level - 1`` in, map of
@@ -137,6 +161,16 @@ class Backbone(nn.Module):
         final, maps = network.forward_intermediates(x, indices=chosen)
         pooled = network.forward_head(final, pre_logits=True)
         return Features(pooled, dict(zip(sorted(reads.levels), maps, strict=True)))
+
+    def _rounded(self, features: Features) -> Features:
+        pooled = features.pooled
+        if pooled is not None and self.config.freeze == "all":
+            pooled = pooled.half().to(pooled.dtype)
+        maps = {
+            level: map_.half().to(map_.dtype) if level <= self._frozen_until else map_
+            for level, map_ in features.maps.items()
+        }
+        return Features(pooled, maps)
 
     def _describe(self, cfg: Any) -> None:
         """What the weights expect of images: from the settings, else from timm's ``pretrained_cfg``."""

@@ -127,10 +127,7 @@ def _layer(settings: Sequence[str], root: str | None) -> Layer:
 def _require_root(name: str, layer: Layer) -> None:
     """Refuse a missing folder before torch is imported."""
     root = layer.values["data"].get("root")
-    if root is None and DATASETS[name].needs_root:
-        raise InputError(f"--root: data set {name} needs the folder of its files")
-    if root is not None and not Path(root).expanduser().is_dir():
-        raise InputError(f"--root: no such folder '{root}'")
+    DATASETS[name].refuse_root(name, root, "--root")
 
 
 def _require_folder_of(file: Path | None) -> None:

@@ -40,4 +40,4 @@ def _details(entry: Entry) -> Iterator[tuple[str, str]]:
         if text := getattr(entry, label, ""):
             yield label, text
     if getattr(entry, "needs_root", False):
-        yield "needs", "--data.root, the folder of its files"
+        yield "needs", f"--data.root, {getattr(entry, 'needed', '')}"

@@ -46,6 +46,11 @@ BUILT_IN: dict[str, DatasetInfo] = {
         year=2011,
         certainty=_OFFICIAL,
     ),
+    "features": DatasetInfo(
+        target="fghash.data.sets.features:Features",
+        summary="your own vectors: .npz, .safetensors or .parquet of features, labels, split",
+        is_file=True,
+    ),
     "flowers102": DatasetInfo(
         target="fghash.data.sets.flowers102:Flowers102",
         summary="Oxford Flowers, 102 kinds, 2,040 train / 6,149 query",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
+from fghash.data.frozen.feature_rows import FeatureLoader, FeatureRows
 from fghash.data.images.cached import cached
 from fghash.data.images.device import Uncut, uncut
 from fghash.data.images.resample import compile_now
@@ -25,7 +27,7 @@ from fghash.data.images.transforms import (
     cut_batch,
     stored_size,
 )
-from fghash.data.items import Items, Splits, check_fraction, hold_out, tolerant
+from fghash.data.items import Items, Splits, check_fraction, hold_out, joined, tolerant
 from fghash.data.overlap import queries_in_gallery, refuse_same_files, truncated
 from fghash.data.sampling import (
     ClassBalanced,
@@ -40,6 +42,7 @@ from fghash.data.sampling import (
 from fghash.errors import InputError
 
 _LARGEST = 4096  # pixels
+_MOST_VIEWS = 1000
 
 
 class RetrievalDataModule(pl.LightningDataModule, ABC):
@@ -62,6 +65,10 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             folder. Evaluation is the same without; training crops are then drawn on the scaled images.
         tolerate_truncated: read incomplete image files as far as they go; the record counts them.
         title: name of one's own images in the leaderboard; ``null``: the name of the root folder.
+        features: train on what the frozen part of the backbone gives, computed once and stored in this folder,
+            or in memory (``ram``); needs ``--backbone.freeze``.
+        views: views of each training image in the feature cache: that of evaluation and augmented ones; an
+            epoch takes one.
 
     After ``setup()``: ``num_classes``, ``class_names``, ``families`` (of each class, or None),
     ``fingerprint``, ``description``, ``train_labels`` (of the items trained on), ``gallery_is_train``. A
@@ -86,6 +93,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         cache: str | None = None,
         tolerate_truncated: bool = False,
         title: str | None = None,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__()
         if image_size < 8:
@@ -98,6 +107,10 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             raise InputError(f"--data.sampler: must be shuffle or pk, got {sampler!r}")
         if num_workers is not None and num_workers < 0:
             raise InputError(f"--data.num_workers: must be at least 0, got {num_workers}")
+        if not 1 <= views <= _MOST_VIEWS:
+            raise InputError(f"--data.views: must be from 1 to {_MOST_VIEWS}, got {views}")
+        if views > 1 and features is None:
+            raise InputError(f"--data.views: {views} without --data.features (views are of cached features)")
         check_fraction(validation)
         self.root = None if root is None else Path(root)
         self.batch_size, self.training_seed, self.seed = batch_size, training_seed, seed
@@ -105,6 +118,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.validation, self.num_workers = validation, num_workers
         self.image_size, self.cache = image_size, cache
         self.tolerate_truncated, self.title = tolerate_truncated, title
+        self.features, self.views = features, views
         self.queries_in_gallery, self.truncated_images = 0, 0
         self.train_transform = TrainTransform(image_size, training_seed, crop, crop_scale, flip)
         self.evaluation_transform = EvaluationTransform(image_size)
@@ -120,6 +134,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if self._splits is not None:
             return
         splits = self.read()
+        self.splits_as_read = splits
         refuse_same_files(splits)
         self.queries_in_gallery = queries_in_gallery(splits)
         if self.tolerate_truncated:
@@ -127,40 +142,78 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             self.truncated_images = sum(truncated(items) for _, items in splits.parts())
         if self.cache is not None:
             splits = cached(splits, self.cache, stored_size(self.image_size), n_cores())
-        self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)
-        self.gallery_items, self.query_items = splits.gallery, splits.query
         self.class_names, self.num_classes = splits.class_names, len(splits.class_names)
         self.families, self.fingerprint = splits.families, splits.fingerprint
         self.description = splits.description
+        self._place(splits)
+
+    def _place(self, splits: Splits) -> None:
+        self._splits = splits
+        self.train_items, self.held_out = hold_out(splits.train, self.validation, self.seed)
+        self.gallery_items, self.query_items = splits.gallery, splits.query
         self.train_labels = self.train_items.labels
         self.gallery_is_train = splits.gallery_is_train and not len(self.held_out)
-        self._splits = splits
 
-    def train_dataloader(self) -> BatchLoader:
+    @property
+    def splits(self) -> Splits:
+        """The data set as it was read, validation queries included."""
+        assert self._splits is not None, "setup() comes first"
+        return self._splits
+
+    @property
+    def given_width(self) -> int | None:
+        """Width of the vectors where the data set has vectors instead of images."""
+        source = self.splits_as_read.train.source
+        return source.shapes["pooled"][0] if isinstance(source, FeatureRows) else None
+
+    def use_features(self, rows: FeatureRows) -> None:
+        """From now on every loader gives features: rows of the splits one after another (:meth:`Splits.parts`)."""
+        offset = 0
+
+        def moved(items: Items) -> Items:
+            nonlocal offset
+            positions = np.arange(offset, offset + len(items), dtype=np.int64)
+            offset += len(items)
+            return replace(items, source=rows, positions=positions)
+
+        self._place(self.splits.map(moved))
+
+    def train_dataloader(self) -> Loader:
         """Augmented batches of this process, in the order of the current epoch."""
         return self._loader(
             self.train_items, self.train_transform, TrainSampler(self._order(), self.batch_size)
         )
 
-    def val_dataloader(self) -> list[BatchLoader]:
+    def val_dataloader(self) -> list[Loader]:
         """Validation queries and their gallery (the items trained on), or nothing without validation."""
         return [self._in_order(self.held_out), self._in_order(self.train_items)] if self.validation else []
 
-    def gallery_dataloader(self) -> BatchLoader:
+    def gallery_dataloader(self) -> Loader:
         """The gallery, in order and not augmented."""
         return self._in_order(self.gallery_items)
 
-    def query_dataloader(self) -> BatchLoader:
+    def query_dataloader(self) -> Loader:
         """The queries, in order and not augmented."""
         return self._in_order(self.query_items)
 
-    def predict_dataloader(self) -> list[BatchLoader]:
+    def predict_dataloader(self) -> list[Loader]:
         """The test protocol: queries, then gallery."""
         return [self.query_dataloader(), self.gallery_dataloader()]
 
-    def train_eval_dataloader(self) -> BatchLoader:
+    def train_eval_dataloader(self) -> Loader:
         """The items trained on, in order and not augmented."""
         return self._in_order(self.train_items)
+
+    def blocks(self, parts: Sequence[Items], transform: Transform, keys: Sequence[Sequence[Key]]) -> BatchLoader:
+        """These batches, each the keys of its images in the splits ``parts`` one after another."""
+        n_workers = self._workers()
+        loader = DataLoader(
+            ImageBatches(joined(parts), transform),
+            batch_sampler=keys,  # type: ignore[arg-type]  # any iterable of batches serves
+            num_workers=n_workers,
+            collate_fn=_as_it_is,
+        )
+        return BatchLoader(loader)
 
     def _order(self) -> Order:
         if self.train_order is not None:
@@ -171,15 +224,17 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             )
         return Shuffled(len(self.train_items), self.training_seed)
 
-    def _in_order(self, items: Items) -> BatchLoader:
+    def _in_order(self, items: Items) -> Loader:
         return self._loader(items, self.evaluation_transform, EvaluationSampler(len(items)))
 
-    def _loader(self, items: Items, transform: Transform, sampler: Sampler[Key]) -> BatchLoader:
+    def _loader(
+        self, items: Items, transform: Transform, sampler: TrainSampler | EvaluationSampler
+    ) -> Loader:
         training = isinstance(sampler, TrainSampler)
         local = sampler.local_batch_size if isinstance(sampler, TrainSampler) else self.batch_size
-        n_workers = self._default_workers() if self.num_workers is None else self.num_workers
-        if n_workers:
-            compile_now()
+        if isinstance(items.source, FeatureRows):
+            return FeatureLoader(items, sampler, local, self.training_seed if training else None)
+        n_workers = self._workers()
         loader = DataLoader(
             ImageBatches(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
             batch_size=local,
@@ -190,6 +245,12 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             persistent_workers=training and n_workers > 0,
         )
         return BatchLoader(loader)
+
+    def _workers(self) -> int:
+        n_workers = self._default_workers() if self.num_workers is None else self.num_workers
+        if n_workers:
+            compile_now()
+        return n_workers
 
     def _default_workers(self) -> int:
         """Of this process's share of the cores all but one; a quarter if the cores train, too."""
@@ -237,6 +298,9 @@ class BatchLoader:
             yield from self.loader
         except InputError as error:
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+
+
+Loader = BatchLoader | FeatureLoader
 
 
 def n_cores() -> int:

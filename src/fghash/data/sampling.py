@@ -14,7 +14,7 @@ import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from fghash.data.draws import permutation
+from fghash.data.draws import bits, permutation
 from fghash.errors import InputError
 
 Key = tuple[int, int]
@@ -58,8 +58,10 @@ class Deck:
     A hand never holds a card twice unless it is larger than the deck.
     """
 
-    def __init__(self, cards: NDArray[np.int64], *key: int) -> None:
-        self.cards, self.key = cards, key
+    def __init__(
+        self, cards: NDArray[np.int64], *key: int, first: NDArray[np.int64] | None = None
+    ) -> None:
+        self.cards, self.key, self.first = cards, key, first  # the first order, where it is known already
         self.n_shuffles = 0
         self.left: list[int] = []
 
@@ -75,7 +77,8 @@ class Deck:
         return hand
 
     def _shuffle(self) -> list[int]:
-        order = permutation(*self.key, self.n_shuffles, n=len(self.cards))
+        known = self.first if self.n_shuffles == 0 else None
+        order = permutation(*self.key, self.n_shuffles, n=len(self.cards)) if known is None else known
         self.n_shuffles += 1
         shuffled: list[int] = self.cards[order].tolist()
         return shuffled
@@ -116,13 +119,24 @@ class ClassBalanced(Order):
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Batch after batch, the items of a class side by side."""
         classes = Deck(np.arange(len(self.members)), self.seed, epoch, 0)
-        decks = [Deck(members, self.seed, epoch, 1 + c) for c, members in enumerate(self.members)]
+        decks = self._decks(epoch)
         share = self.batch_size // self.classes_per_batch
         items: list[int] = []
         for _ in range(self.n_batches):
             for c in classes.draw(self.classes_per_batch):
                 items += decks[c].draw(share)
         return np.asarray(items, np.int64)
+
+
+    def _decks(self, epoch: int) -> list[Deck]:
+        """A deck for each class, their first orders drawn at once."""
+        sizes = [len(members) for members in self.members]
+        drawn = bits(self.seed, epoch, 1 + np.arange(len(sizes)), 0, count=max(sizes))
+        orders = [np.argsort(row[:size], kind="stable") for row, size in zip(drawn, sizes, strict=True)]
+        return [
+            Deck(members, self.seed, epoch, 1 + c, first=order)
+            for c, (members, order) in enumerate(zip(self.members, orders, strict=True))
+        ]
 
 
 class FromSampler(Order):
@@ -168,12 +182,15 @@ class TrainSampler(Sampler[Key]):
         return len(self.order) // self.batch_size * self.local_batch_size
 
     def __iter__(self) -> Iterator[Key]:
-        epoch, (rank, _) = self.current, process()
-        items = self.order.epoch(epoch)
+        epoch = self.current
+        return ((index, epoch) for index in self.indices().tolist())
+
+    def indices(self) -> NDArray[np.int64]:
+        """Positions of this process's items in the current epoch, batch after batch."""
+        items, (rank, _) = self.order.epoch(self.current), process()
         n_batches = len(items) // self.batch_size
         batches = items[: n_batches * self.batch_size].reshape(n_batches, -1, self.local_batch_size)
-        for index in batches[:, rank].ravel().tolist():
-            yield index, epoch
+        return batches[:, rank].ravel()
 
 
 def local_batch_size(batch_size: int) -> int:
@@ -193,8 +210,14 @@ def local_batch_size(batch_size: int) -> int:
 class EvaluationSampler(Sampler[Key]):
     """Every item once over all processes: rank, rank + world, rank + 2 world ..."""
 
+    current = 0  # augmentation plays no part, so neither do epochs
+
     def __init__(self, n_items: int) -> None:
         self.n_items = n_items
+
+    def indices(self) -> NDArray[np.int64]:
+        """Positions of this process's items."""
+        return np.asarray(self._mine(), np.int64)
 
     def _mine(self) -> range:
         rank, world = process()
@@ -205,3 +228,12 @@ class EvaluationSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         return ((index, 0) for index in self._mine())
+
+
+def batches_of(
+    sampler: TrainSampler | EvaluationSampler, batch_size: int
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """The same items in the same order as arrays: positions (b,) and the epoch of each batch."""
+    epoch, indices = sampler.current, sampler.indices()
+    for start in range(0, len(indices), batch_size):
+        yield indices[start : start + batch_size], epoch

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
+
+from fghash.layers.requirements import require
 
 
 def start_small(linear: nn.Linear) -> nn.Linear:
@@ -18,14 +21,24 @@ def start_small(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
+InputNorm = Literal["none", "bn", "ln"]
+
+
+def input_norm(kind: InputNorm, width: int) -> nn.Module:
+    """What a head does to its input first: nothing, batch or layer normalisation."""
+    require(kind in ("none", "bn", "ln"), "input_norm", kind, "none, bn or ln")
+    return {"none": nn.Identity, "bn": nn.BatchNorm1d, "ln": nn.LayerNorm}[kind](width)
+
+
 class PooledLinear(nn.Module):
     """One linear layer: pooled features (b, width) -> real values (b, bits)."""
 
-    def __init__(self, width: int, bits: int) -> None:
+    def __init__(self, width: int, bits: int, norm: InputNorm = "none") -> None:
         super().__init__()
+        self.norm = input_norm(norm, width)
         self.linear = nn.Linear(width, bits)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """The real values whose signs are the code."""
-        values: Tensor = self.linear(pooled)
+        values: Tensor = self.linear(self.norm(pooled))
         return values

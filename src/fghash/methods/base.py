@@ -35,6 +35,28 @@ class Encoded:
         self.index, self.labels, self.codes, self.embedding = index, labels, codes, embedding
 
 
+class Means:
+    """Means of named scalars, summed on their device: reading one waits for nothing."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """One more of each."""
+        with torch.no_grad():
+            for name, value in values.items():
+                known = self.sums.get(name)
+                self.sums[name] = value.detach().float() if known is None else known + value.detach()
+        self.count += 1
+
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each since the last call."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
 class HashingMethod(pl.LightningModule, ABC):
     """A network that learns codes.
 
@@ -51,6 +73,7 @@ class HashingMethod(pl.LightningModule, ABC):
         self.num_classes = num_classes
         self.bits = bits
         self.optim = optim
+        self.epoch_terms = Means()
 
     # What a method writes.
 
@@ -126,7 +149,7 @@ class HashingMethod(pl.LightningModule, ABC):
         """
         batch = batch.to(self.device)
         if batch.images is None:
-            return batch
+            return batch._replace(features=batch.features.to(self.backbone.dtype))
         return batch._replace(images=None, features=self.backbone(batch.images, self.reads))
 
     @final
@@ -167,17 +190,10 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Sum the method's terms and log each."""
+        """Sum the method's terms; their means are logged once an epoch (:class:`EpochTerms`)."""
         terms = self.loss(self.read(batch))
-        total = torch.stack(list(terms.values())).sum()
-        size = len(batch.labels)
-        self.log_dict(
-            {f"train/{name}": term.detach() for name, term in terms.items()},
-            on_epoch=True,
-            on_step=False,
-            batch_size=size,
-        )
-        self.log("train/loss", total.detach(), on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
+        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        self.epoch_terms.add({**terms, "loss": total})
         if not self.automatic_optimization:
             self.optimise(total)
         return total
@@ -214,6 +230,17 @@ class HashingMethod(pl.LightningModule, ABC):
             return self.trainer
         except RuntimeError:  # how Lightning says that there is none
             return None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A backbone that is not trained stays out: it comes from where the run starts."""
+        if self.backbone.config.freeze == "all":
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("backbone.")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The present backbone, where the checkpoint has none."""
+        own = self.backbone.state_dict(prefix="backbone.")
+        checkpoint["state_dict"] = {**own, **checkpoint["state_dict"]}
 
     @torch.no_grad()
     def _encoded(self, batch: Batch, queries: bool) -> Encoded:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features
 from fghash.codes import BinaryCodes, RealCodes
+from fghash.layers.heads import InputNorm, PooledLinear
 from fghash.layers.precision import at_least_float32
 from fghash.layers.requirements import require
 from fghash.layers.similarity import shared_label
@@ -27,21 +28,6 @@ from fghash.settings.config import OptimConfig
 
 Continuation = Literal["code", "progress", "stages", "none"]
 OFFICIAL_STEPS = 10_000  # iterations of the official training, over which its beta grows from 1 to 7.1
-
-
-class HashHead(nn.Module):
-    """One linear layer: pooled features (b, width) -> z (b, bits)."""
-
-    def __init__(self, width: int, bits: int, init_std: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, bits)
-        nn.init.normal_(self.linear.weight, std=init_std)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """The real values z whose signs are the code."""
-        z: Tensor = self.linear(pooled)
-        return z
 
 
 def pairwise_loss(
@@ -122,6 +108,7 @@ class HashNet(HashingMethod):
         beta_max: last finite beta of the paper's continuation.
         init_std: spread of the hash layer's first weights (official: 0.01; small values risk the collapse at
             ln 2).
+        input_norm: of the pooled features, ``none``, ``bn`` or ``ln``.
     """
 
     beta: Tensor
@@ -141,6 +128,7 @@ class HashNet(HashingMethod):
         stages: int = 10,
         beta_max: float = 10.0,
         init_std: float = 0.01,
+        input_norm: InputNorm = "none",
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim)
         require(stages >= 1, "stages", stages, "1 and more")
@@ -148,7 +136,9 @@ class HashNet(HashingMethod):
         require(0 <= init_std <= 1e3, "init_std", init_std, "numbers from 0 to 1000")
         require(alpha is None or 0 < alpha <= 1e6, "alpha", alpha, "numbers above 0, up to 1e6")
         require(class_num is None or 0 < class_num <= 1e9, "class_num", class_num, "numbers above 0")
-        self.head = HashHead(backbone.width, bits, init_std)
+        self.head = PooledLinear(backbone.width, bits, input_norm)
+        nn.init.normal_(self.head.linear.weight, std=init_std)
+        nn.init.zeros_(self.head.linear.bias)
         self.alpha = 10.0 / bits if alpha is None else alpha
         self.pairs: Literal["all", "cross"] = pairs
         self.class_num = None if weighting == "balanced" else float(class_num or num_classes)

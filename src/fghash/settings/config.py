@@ -129,8 +129,8 @@ class RunConfig:
     ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
     as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
-    real embeddings are stored; ``None``: where they take less than 200 MB. ``asked``: the dotted keys that
-    the user set.
+    real embeddings are stored; ``None``: where they take less than 200 MB. ``checkpoint_minutes``: of training
+    that a killed run may lose, at most, beside the epoch under way. ``asked``: the dotted keys that the user set.
     """
 
     method: Choice
@@ -147,6 +147,7 @@ class RunConfig:
     preset: str = "default"
     cutoffs: tuple[int, ...] = (1, 10, 100)
     store_embeddings: bool | None = None
+    checkpoint_minutes: float = 1.0
     force: bool = False
     differs: tuple[str, ...] = ()
     asked: frozenset[str] = field(default=frozenset(), compare=False)
@@ -155,7 +156,7 @@ class RunConfig:
 TRACKERS = ("wandb", "tensorboard")
 
 # Settings of a data set that change neither the codes nor their meaning: where things lie, how fast.
-_NEUTRAL_DATA = {"root", "num_workers", "cache", "pin_memory", "download", "title"}
+_NEUTRAL_DATA = {"root", "num_workers", "cache", "pin_memory", "download", "title", "features", "views"}
 
 
 def scientific(config: RunConfig) -> dict[str, Any]:
@@ -198,10 +199,14 @@ def plain(value: Any) -> Any:
 
 
 def _data_science(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the cache only that training crops are then drawn on images scaled to the stored size."""
+    """Of the caches only what they change: training crops are then drawn on images scaled to the stored size,
+    and features are rounded to float16 and come in so many views.
+    """
     kept = {key: value for key, value in settings.items() if key not in _NEUTRAL_DATA}
     if settings.get("cache") is not None and settings.get("crop", "random_resized") == "random_resized":
         kept["crops_of"] = "scaled images"
+    if settings.get("features") is not None:
+        kept["features"], kept["views"] = "float16", settings.get("views", 1)
     return kept
 
 
@@ -223,6 +228,7 @@ def document(config: RunConfig) -> dict[str, Any]:
         "seed": config.seed,
         "cutoffs": config.cutoffs,
         "store_embeddings": config.store_embeddings,
+        "checkpoint_minutes": config.checkpoint_minutes,
         "runs": config.runs,
         "preset": config.preset,
     }

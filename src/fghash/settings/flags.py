@@ -19,7 +19,8 @@ NAMED = (
 )  # chosen by name; settings lie below the same word
 SECTIONS = (*NAMED, "trainer")
 SINGLE = (
-    "bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "store_embeddings", "force",
+    "bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "store_embeddings",
+    "checkpoint_minutes", "force",
 )  # fmt: skip
 
 _SWITCHES = {"--force": "force", "--print_config": "print_config", "--help": "help", "-h": "help"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -23,6 +24,24 @@ def whole(value: Any, label: str, least: int, most: int = 2**53) -> int:
     if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) or int(text) < least:
         raise InputError(f"{label}: expected a whole number of at least {least}, got {short(value)}")
     return int(text)
+
+
+def real(value: Any, label: str, least: float, most: float) -> float:
+    """A number from ``least`` to ``most``.
+
+    >>> real("0.5", "--checkpoint_minutes", 0, 60)
+    0.5
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not least <= number <= most:
+        raise InputError(f"{label}: expected a number from {least:g} to {most:g}, got {short(value)}")
+    return number
 
 
 def short(value: Any) -> str:

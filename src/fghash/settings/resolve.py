@@ -19,7 +19,7 @@ from fghash.settings.config import (
     TrackingConfig,
     scientific,
 )
-from fghash.settings.numbers import short, whole, yes_or_no
+from fghash.settings.numbers import real, short, whole, yes_or_no
 from fghash.settings.schema import GIVEN, LISTED, Parameter, parameters
 from fghash.settings.sources import (
     Layer,
@@ -137,6 +137,7 @@ _SINGLE = {
     "preset": _text,
     "cutoffs": _cutoffs,
     "store_embeddings": lambda value, label: None if value is None else yes_or_no(value, label),
+    "checkpoint_minutes": lambda value, label: real(value, label, 0, 1440),
     "force": yes_or_no,
 }
 
@@ -149,10 +150,7 @@ def check_files(request: Request) -> None:
     """
     settings = merge(request.everything)
     root = settings.get("data", {}).get("root")
-    if root is None and DATASETS[request.data].needs_root:
-        raise InputError(f"--data.root: data set {request.data} needs the folder of its files")
-    if root is not None and not Path(str(root)).expanduser().is_dir():
-        raise InputError(f"--data.root: no such folder '{root}'")
+    DATASETS[request.data].refuse_root(request.data, None if root is None else str(root), "--data.root")
     weights = settings.get("backbone", {}).get("weights") or "none"
     if weights not in ("none", "pretrained") and not Path(str(weights)).expanduser().is_file():
         raise InputError(f"--backbone.weights: no file '{weights}' (allowed: none, pretrained or a file)")

@@ -82,13 +82,43 @@ class StopOnNonFinite(Callback):
 
 
 class KeepLast(ModelCheckpoint):
-    """``last.ckpt`` after every epoch: what a killed run continues from."""
+    """``last.ckpt``, what a killed run continues from: after an epoch, at most every so many seconds.
 
-    def __init__(self, folder: Path) -> None:
+    A training that ends early (a time limit) is kept as well. A resumed training repeats the epochs since then
+    with the same draws, so it loses time and nothing else.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(
             dirpath=folder, filename="last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True,
             enable_version_counter=False,
         )  # fmt: skip
+        self.seconds, self._since = seconds, time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        super().on_train_start(trainer, pl_module)
+        self._since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time, on all processes or on none."""
+        due = trainer.should_stop or time.monotonic() - self._since >= self.seconds
+        if trainer.world_size > 1:
+            due = trainer.strategy.broadcast(due)
+        if due:
+            super().on_train_epoch_end(trainer, pl_module)
+            self._since = time.monotonic()
+
+
+class EpochTerms(Callback):
+    """``train/<term>``: the mean of each term of the loss over the epoch, logged once, read from the device
+    once.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Log the means and begin anew."""
+        for name, value in pl_module.epoch_terms.means().items():
+            pl_module.log(f"train/{name}", value, prog_bar=name == "loss", rank_zero_only=False)
 
 
 class SelectOnValidation(ModelCheckpoint):

@@ -20,11 +20,14 @@ WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What the files hold: the state of the method, its number of classes and their names."""
+    """What the files hold: the state of the method, its number of classes, their names, and the width of the
+    pooled vector.
+    """
 
     state: dict[str, Tensor]
     num_classes: int
     class_names: tuple[str, ...]
+    width: int = 0
 
 
 def save_model(folder: Path, method: HashingMethod, class_names: Sequence[str]) -> None:
@@ -36,7 +39,8 @@ def save_model(folder: Path, method: HashingMethod, class_names: Sequence[str]) 
     state = {name: value.detach().cpu().contiguous().clone() for name, value in method.state_dict().items()}
     with replacing(folder / WEIGHTS, "runs") as temporary:
         save_file(state, temporary)
-    facts = {"num_classes": method.num_classes, "class_names": [str(name) for name in class_names]}
+    names = [str(name) for name in class_names]
+    facts = {"num_classes": method.num_classes, "class_names": names, "width": method.backbone.width}
     with replacing(folder / FACTS, "runs") as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -56,6 +60,7 @@ def load_model(folder: Path) -> StoredModel:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         names = tuple(str(name) for name in facts["class_names"])
-        return StoredModel(load_file(folder / WEIGHTS), int(facts["num_classes"]), names)
+        number, width = int(facts["num_classes"]), int(facts.get("width", 0))
+        return StoredModel(load_file(folder / WEIGHTS), number, names, width)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
         raise InputError(f"run: the model in '{folder}' is damaged ({error})") from error

@@ -18,6 +18,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from fghash.errors import InputError
 from fghash.training.callbacks import (
     Budget,
+    EpochTerms,
     KeepLast,
     Reseed,
     SelectOnValidation,
@@ -32,7 +33,7 @@ _CHATTER = (
     ".*Checkpoint directory .* exists.*", ".*smaller than the logging interval.*",
     ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
     ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
-    ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
+    ".*in eval mode at the start of training.*", ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
 )  # fmt: skip
 
 
@@ -76,19 +77,21 @@ def build_trainer(
     seed: int,
     loggers: Sequence[Logger],
     validates: bool,
+    checkpoint_seconds: float = 0.0,
 ) -> pl.Trainer:
-    """A Trainer that checkpoints every epoch, reseeds every epoch and selects on the validation split only.
+    """A Trainer that checkpoints after epochs, reseeds every epoch and selects on the validation split only.
 
     Args:
         folder: where checkpoints lie.
         settings: Lightning's own Trainer arguments, as the user gave them.
         validates: a validation split exists; ``val/map`` then picks the checkpoint.
+        checkpoint_seconds: least time between two checkpoints; 0 is every epoch.
 
     Raises:
         InputError: Lightning refuses a setting.
     """
     _be_quiet()
-    callbacks = [Reseed(seed), Budget(), StopOnNonFinite(), KeepLast(folder)]
+    callbacks = [Reseed(seed), Budget(), EpochTerms(), StopOnNonFinite(), KeepLast(folder, checkpoint_seconds)]
     if validates:
         callbacks += [ValidationScore(), SelectOnValidation(folder)]
     if loggers:

@@ -8,7 +8,6 @@ files' names and sizes, and the short side.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -30,6 +29,7 @@ from fghash.data.images.decoding import image_shape
 from fghash.data.images.resample import scaled_shape
 from fghash.data.items import Files
 from fghash.errors import InputError
+from fghash.files import disk_errors, reserve
 
 
 def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threads: int) -> Decoded:
@@ -42,9 +42,9 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
     if cache == "ram":
         return _in_memory(files, short_side, n_threads)
     root = Path(cache).expanduser()
-    place = root / f"{fingerprint}-{_contents(files)}-{short_side}px"
+    place = root / f"{fingerprint}-{contents(files)}-{short_side}px"
     if not place.is_dir():
-        with _disk_errors(root):
+        with disk_errors("--data.cache", root):
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{place.name}.lock"):  # freed by the system if this process is killed
                 _clear(root.glob(f".{place.name}.building-*"))  # half-built by a process that was killed
@@ -53,7 +53,7 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
     return open_cache(place, len(files), short_side)
 
 
-def _contents(files: Files) -> str:
+def contents(files: Files) -> str:
     """Hash of names and sizes of the files: an image that was replaced makes another cache."""
     contents = hashlib.sha256()
     for name in files.names:
@@ -91,7 +91,7 @@ def _publish(building: Path, place: Path) -> None:
 
 def _write(files: Files, index: Index, folder: Path, short_side: int, n_threads: int) -> None:
     with (folder / "pixels").open("w+b") as file:
-        _reserve(file.fileno(), index.n_bytes)
+        reserve(file.fileno(), index.n_bytes)
         if index.n_bytes:
             pixels = np.memmap(file, np.uint8, "r+", shape=(index.n_bytes,))
             _fill(files, index, pixels, short_side, n_threads)
@@ -109,24 +109,16 @@ def _write(files: Files, index: Index, folder: Path, short_side: int, n_threads:
     (folder / "cache.json").write_text(json.dumps(about))
 
 
-def _reserve(descriptor: int, n_bytes: int) -> None:
-    """Take the room at once: a full disk shows now, not as a bus error in the middle."""
-    if hasattr(os, "posix_fallocate") and n_bytes:
-        os.posix_fallocate(descriptor, 0, n_bytes)
-    else:
-        os.truncate(descriptor, n_bytes)
-
-
 def _in_memory(files: Files, short_side: int, n_threads: int) -> Decoded:
     index = Index.of(_shapes(files, short_side, n_threads))
-    _announce(index.n_bytes, _free_memory(), "memory")
+    _announce(index.n_bytes, free_memory(), "memory")
     pixels = np.frombuffer(mmap.mmap(-1, max(index.n_bytes, 1)), np.uint8)  # shared with forked processes
     _fill(files, index, pixels, short_side, n_threads)
     pixels.flags.writeable = False
     return Decoded(index, "memory", memory=pixels)
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """What the system says is available, or no limit where it does not say."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -175,12 +167,3 @@ def _each(do: Callable[[int], Any], count: int, n_threads: int, title: str) -> I
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
-        raise InputError(f"--data.cache: cannot write below {root}: {reason}") from error

@@ -46,6 +46,8 @@ class Cifar10(RetrievalDataModule):
         crop: Literal["random_resized", "random"] = "random_resized",
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__(
             root=root,
@@ -60,6 +62,8 @@ class Cifar10(RetrievalDataModule):
             crop=crop,
             crop_scale=crop_scale,
             flip=flip,
+            features=features,
+            views=views,
         )
         if protocol not in ("dpq", "official"):
             raise InputError(f"--data.protocol: must be dpq or official, got {protocol!r}")

@@ -64,6 +64,8 @@ class Csv(RetrievalDataModule):
         cache: str | None = None,
         tolerate_truncated: bool = False,
         title: str | None = None,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__(
             root=root,
@@ -81,6 +83,8 @@ class Csv(RetrievalDataModule):
             cache=cache,
             tolerate_truncated=tolerate_truncated,
             title=title,
+            features=features,
+            views=views,
         )
         self.file, self.columns = file, (path_column, label_column, split_column)
 

@@ -55,6 +55,8 @@ class Lists(RetrievalDataModule):
         cache: str | None = None,
         tolerate_truncated: bool = False,
         title: str | None = None,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__(
             root=root,
@@ -72,6 +74,8 @@ class Lists(RetrievalDataModule):
             cache=cache,
             tolerate_truncated=tolerate_truncated,
             title=title,
+            features=features,
+            views=views,
         )
         if labels not in ("auto", "one", "several", "vector"):
             raise InputError(f"--data.labels: must be auto, one, several or vector, got {labels!r}")

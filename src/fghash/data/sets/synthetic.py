@@ -70,6 +70,8 @@ class Synthetic(RetrievalDataModule):
         crop: Literal["random_resized", "random"] = "random",
         crop_scale: tuple[float, float] = (0.5, 1.0),
         flip: bool = True,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__(
             root=None,
@@ -84,6 +86,8 @@ class Synthetic(RetrievalDataModule):
             crop=crop,
             crop_scale=crop_scale,
             flip=flip,
+            features=features,
+            views=views,
         )
         counts = {
             "families": families,

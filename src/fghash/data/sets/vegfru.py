@@ -45,6 +45,8 @@ class Vegfru(RetrievalDataModule):
         cache: str | None = None,
         tolerate_truncated: bool = False,
         title: str | None = None,
+        features: str | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__(
             root=root,
@@ -62,6 +64,8 @@ class Vegfru(RetrievalDataModule):
             cache=cache,
             tolerate_truncated=tolerate_truncated,
             title=title,
+            features=features,
+            views=views,
         )
         if protocol not in OFFICIAL:
             raise InputError(f"--data.protocol: must be train or trainval, got {protocol!r}")

@@ -1,0 +1,351 @@
+"""The feature cache: what the frozen part of a network gives, computed once for all runs that share it.
+
+A cache is a folder named by the images, their size and the network (weights by content, options), with one
+unit for each kind of feature and view. Whatever is missing is computed, block by block; of several runs that
+need the same, one builds and the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fghash.backbone import Backbone
+from fghash.batch import Batch, Features, Reads
+from fghash.data.datamodule import RetrievalDataModule
+from fghash.data.frozen.feature_rows import FeatureRows, RowReader, Vectors
+from fghash.data.frozen.units import BLOCK, Construction, Unit, checksums, open_unit
+from fghash.data.images.cache_build import contents, free_memory
+from fghash.data.images.transforms import TrainTransform
+from fghash.data.items import Files
+from fghash.errors import InputError
+from fghash.files import disk_errors, replacing
+
+Say = Callable[[str], None]
+RAM, ABOUT = "ram", "cache.json"
+_FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """Which features of which images a network is to give.
+
+    Args:
+        backbone: frozen as far as ``reads`` goes.
+        data: set up, on images.
+        reads: kinds of features.
+        device: what computes them.
+    """
+
+    backbone: Backbone
+    data: RetrievalDataModule
+    reads: Reads
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of features, as units are named."""
+        return (["pooled"] if self.reads.pooled else []) + [f"level{level}" for level in self.reads.levels]
+
+    def units(self) -> list[Unit]:
+        """Every kind in every view."""
+        crops = _crops(self.data)
+        return [
+            Unit(kind, view, crops if view else "") for view in range(self.data.views) for kind in self.kinds
+        ]
+
+    def shape(self, unit: Unit) -> tuple[int, ...]:
+        """(n, ...) of a unit: all items in the view of evaluation, the training items in the others."""
+        parts = self.data.splits.parts()
+        n_items = sum(len(items) for _, items in parts) if unit.view == 0 else len(parts[0][1])
+        return (n_items, *self._shapes[unit.kind])
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        found = _by_kind(self.backbone.example(self.reads))
+        return {kind: tuple(tensor.shape[1:]) for kind, tensor in found.items()}
+
+    @property
+    def name(self) -> str:
+        """Folder of this network on these images."""
+        data, network = self.data, self.backbone
+        said = [network.config.name, network.content, dict(network.config.options), network.mean, network.std]
+        digest = hashlib.sha256(json.dumps([*said, network.interpolation], default=str).encode()).hexdigest()
+        images = f"{data.fingerprint}-{_contents(data)}-{data.image_size}px"
+        return f"{images}-{network.config.name.replace('/', '_').replace(':', '_')}-{digest[:8]}"
+
+
+def use_cached_features(job: FeatureJob, where: str, say: Say) -> None:
+    """Give the data module cached features for its images, computed if they are not there.
+
+    Raises:
+        InputError: part of what is read is not frozen; no space or permission; a cache that is damaged.
+    """
+    check_frozen(job)
+    if where == RAM:
+        job.data.use_features(_in_memory(job, say))
+        return
+    build(job, where, say)
+    job.data.use_features(_opened(job, Path(where).expanduser() / job.name))
+
+
+def check_frozen(job: FeatureJob) -> None:
+    """Refuse features that training would change.
+
+    Raises:
+        InputError: naming what is read and what is frozen.
+    """
+    if not job.backbone.freezes(job.reads):
+        kinds = ", ".join(job.kinds)
+        needed = "all" if job.reads.pooled else f"{max(job.reads.levels)} or all"
+        raise InputError(
+            f"--backbone.freeze: {job.backbone.config.freeze}, expected {needed} with --data.features "
+            f"(the method reads {kinds})"
+        )
+
+
+def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Any] = ()) -> None:
+    """Compute the units that are missing below ``where``.
+
+    Args:
+        job: what is needed.
+        where: folder of all feature caches.
+        say: is told size and place before anything is computed.
+        helpers: start functions of further processes that fill blocks of the same units.
+
+    Raises:
+        InputError: no space, no permission, an unreadable image, features that float16 cannot hold.
+    """
+    root = Path(where).expanduser()
+    place = root / job.name
+    if all((place / unit.name).is_dir() for unit in job.units()):
+        return
+    with disk_errors("--data.features", root):
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / ".lock"):  # freed by the system if this process is killed
+            missing = [unit for unit in job.units() if not (place / unit.name).is_dir()]
+            if missing:
+                _build_missing(job, place, missing, say, helpers)
+
+
+def _build_missing(
+    job: FeatureJob, place: Path, missing: Sequence[Unit], say: Say, helpers: Sequence[Any]
+) -> None:
+    under_way = {unit: Construction(place / unit.name, job.shape(unit)) for unit in missing}
+    fresh = sum(each.n_bytes for each in under_way.values() if not each.folder.is_dir())
+    free = shutil.disk_usage(place).free
+    total = sum(each.n_bytes for each in under_way.values())
+    if fresh > free:
+        raise InputError(
+            f"--data.features: {place} needs {fresh / 1e9:.2f} GB, only {free / 1e9:.2f} GB are free"
+        )
+    say(f"features: computing {total / 1e9:.2f} GB of {', '.join(job.kinds)} in {place}")
+    with replacing(place / ABOUT, "--data.features") as temporary:
+        temporary.write_text(json.dumps(about(job), indent=1), encoding="utf-8")
+    for each in under_way.values():
+        each.begin()
+    views = sorted({unit.view for unit in missing})
+    for view in views:
+        of_view = {unit.kind: under_way[unit] for unit in missing if unit.view == view}
+        _fill_together(job, view, of_view, helpers)
+        for each in of_view.values():
+            each.publish()
+
+
+def about(job: FeatureJob) -> dict[str, Any]:
+    """What a cache was made of, for people and for ``fghash data check --features``."""
+    config = job.backbone.config
+    return {
+        "data": type(job.data).__name__.lower(),
+        "fingerprint": job.data.fingerprint,
+        "contents": _contents(job.data),
+        "image_size": job.data.image_size,
+        "backbone": config.name,
+        "weights": job.backbone.content,
+        "options": dict(config.options),
+    }
+
+
+def _fill_together(
+    job: FeatureJob, view: int, under_way: dict[str, Construction], helpers: Sequence[Any]
+) -> None:
+    """This process and its helpers, each its share of the blocks; then whatever is still missing."""
+    running = [start(view) for start in helpers]
+    fill(job, view, under_way, part=(0, len(running) + 1), watched=True)
+    for process in running:
+        process.join()
+    fill(job, view, under_way, watched=False)
+
+
+def fill(
+    job: FeatureJob,
+    view: int,
+    under_way: dict[str, Construction],
+    part: tuple[int, int] = (0, 1),
+    watched: bool = True,
+) -> None:
+    """Compute the missing blocks of one view, of ``part`` (r, n) the r-th of every n.
+
+    Raises:
+        InputError: an image is unreadable, or a feature is beyond float16.
+    """
+    opened = {kind: each.open() for kind, each in under_way.items()}
+    todo = _missing_blocks(under_way)
+    mine = [block for block in todo if block % part[1] == part[0]]
+    written: list[int] = []
+    flushed = time.monotonic()
+    for block, index, features in _computed(job, view, mine, watched, len(todo) if watched else 0):
+        for kind, values in features.items():
+            rows, sums, _ = opened[kind]
+            rows[index], sums[index] = values, checksums(values)
+        written.append(block)
+        if time.monotonic() - flushed > _FLUSH_SECONDS:
+            _flush(opened, written)
+            flushed = time.monotonic()
+    _flush(opened, written)
+
+
+def _missing_blocks(under_way: dict[str, Construction]) -> list[int]:
+    done = [each.done() for each in under_way.values()]
+    return np.flatnonzero(~np.logical_and.reduce(done)).tolist()
+
+
+def _flush(opened: dict[str, tuple[Any, Any, Any]], written: list[int]) -> None:
+    """Rows to disk first, then the marks that say so."""
+    for rows, sums, marks in opened.values():
+        rows.flush()
+        sums.flush()
+        marks[written] = 1
+        marks.flush()
+    written.clear()
+
+
+def _computed(
+    job: FeatureJob, view: int, blocks: Sequence[int], watched: bool, total: int = 0
+) -> Iterator[tuple[int, slice, dict[str, NDArray[np.float16]]]]:
+    """Features of each block, with its rows."""
+    backbone = job.backbone.to(job.device).eval()
+    batches = _image_batches(job.data, view, blocks)
+    title = "features" if view == 0 else f"features, view {view}"
+    with _bar(title, total or len(blocks), shown=watched) as advance, torch.inference_mode():
+        for block, batch in zip(blocks, batches, strict=True):
+            images = batch.images.to(job.device)
+            start = block * BLOCK
+            index = slice(start, start + len(batch.labels))
+            yield block, index, _half(backbone(images, job.reads), start)
+            advance()
+    job.backbone.to("cpu").train()
+
+
+def _half(features: Features, start: int) -> dict[str, NDArray[np.float16]]:
+    halves = {kind: tensor.half() for kind, tensor in _by_kind(features).items()}
+    for kind, half in halves.items():
+        if not half.isfinite().all():
+            row = start + int((~half.flatten(1).isfinite().all(1)).nonzero()[0])
+            raise InputError(
+                f"--data.features: {kind} of image {row} is not a finite number in float16 "
+                "(damaged weights, or activations beyond 65504)"
+            )
+    return {kind: half.cpu().contiguous().numpy() for kind, half in halves.items()}
+
+
+def _by_kind(features: Features) -> dict[str, torch.Tensor]:
+    found = {f"level{level}": map_ for level, map_ in features.maps.items()}
+    return found if features.pooled is None else {"pooled": features.pooled, **found}
+
+
+def _image_batches(data: RetrievalDataModule, view: int, blocks: Sequence[int]) -> Iterable[Batch]:
+    """Blocks of images of a view: of all splits one after another, or of the training images."""
+    parts = [items for _, items in data.splits.parts()]
+    chosen = parts if view == 0 else parts[:1]
+    transform = data.evaluation_transform if view == 0 else _augmentation(data)
+    total = sum(map(len, chosen))
+    rows = [range(block * BLOCK, min((block + 1) * BLOCK, total)) for block in blocks]
+    return data.blocks(chosen, transform, [[(row, view) for row in each] for each in rows])
+
+
+def _augmentation(data: RetrievalDataModule) -> TrainTransform:
+    own = data.train_transform
+    return TrainTransform(own.size, data.seed, own.crop, own.crop_scale, own.flip)
+
+
+def _crops(data: RetrievalDataModule) -> str:
+    """The augmentation of the further views, by content."""
+    own = data.train_transform
+    said = [data.seed, own.crop, own.crop_scale, own.flip, data.cache is not None]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:8]
+
+
+def _contents(data: RetrievalDataModule) -> str:
+    """Hash of names and sizes of the image files: an image that was replaced makes another cache."""
+    digest = hashlib.sha256(b"tolerant" if data.tolerate_truncated else b"")
+    for _, items in data.splits_as_read.parts():
+        if isinstance(items.source, Files):
+            digest.update(contents(items.source).encode())
+    return digest.hexdigest()[:8]
+
+
+def _opened(job: FeatureJob, place: Path) -> FeatureRows:
+    views: list[dict[str, RowReader]] = [{} for _ in range(job.data.views)]
+    for unit in job.units():
+        opened = open_unit(place / unit.name, job.shape(unit)[0])
+        if opened.rows.shape != job.shape(unit):
+            raise InputError(
+                f"--data.features: {place / unit.name} holds features {opened.rows.shape[1:]}, the network "
+                f"gives {job.shape(unit)[1:]}: delete that folder (the next run builds it again)"
+            )
+        views[unit.view][unit.kind] = opened
+    return FeatureRows(views)
+
+
+def _in_memory(job: FeatureJob, say: Say) -> FeatureRows:
+    sizes = {unit: job.shape(unit) for unit in job.units()}
+    n_bytes = sum(int(np.prod(shape)) * 2 for shape in sizes.values())
+    if n_bytes > free_memory():
+        raise InputError(
+            f"--data.features: ram needs {n_bytes / 1e9:.2f} GB, only {free_memory() / 1e9:.2f} GB are free"
+        )
+    say(f"features: computing {n_bytes / 1e9:.2f} GB of {', '.join(job.kinds)} in memory")
+    views: list[dict[str, RowReader]] = []
+    for view in range(job.data.views):
+        rows = {unit.kind: np.empty(shape, np.float16) for unit, shape in sizes.items() if unit.view == view}
+        n_blocks = -(-len(next(iter(rows.values()))) // BLOCK)
+        for _, index, features in _computed(job, view, range(n_blocks), watched=True):
+            for kind, values in features.items():
+                rows[kind][index] = values
+        views.append({kind: Vectors(values) for kind, values in rows.items()})
+    return FeatureRows(views)
+
+
+class _bar:
+    """A progress bar of blocks with images per second, on a terminal only."""
+
+    def __init__(self, title: str, total: int, shown: bool) -> None:
+        console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks of 64"),
+            TimeRemainingColumn(), console=console, transient=True, disable=not (shown and console.is_terminal),
+        )  # fmt: skip
+        self.title, self.total = title, total
+
+    def __enter__(self) -> Callable[[], None]:
+        self.progress.start()
+        task = self.progress.add_task(self.title, total=self.total)
+        return lambda: self.progress.advance(task)
+
+    def __exit__(self, *_: Any) -> None:
+        self.progress.stop()
