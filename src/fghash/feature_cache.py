@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,12 @@ from fghash.data.frozen.feature_rows import FeatureRows, RowReader, Vectors
 from fghash.data.frozen.units import BLOCK, Construction, Unit, checksums, open_unit
 from fghash.data.images.cache_build import contents, free_memory
 from fghash.data.images.transforms import TrainTransform
-from fghash.data.items import Files
+from fghash.data.items import Files, Items
 from fghash.errors import InputError
 from fghash.files import disk_errors, replacing
 
 Say = Callable[[str], None]
+Helper = Callable[[list[Unit], tuple[int, int]], Any]  # starts a process that fills its part of the units
 RAM, ABOUT = "ram", "cache.json"
 _FLUSH_SECONDS = 5.0
 
@@ -62,17 +63,22 @@ class FeatureJob:
         return (["pooled"] if self.reads.pooled else []) + [f"level{level}" for level in self.reads.levels]
 
     def units(self) -> list[Unit]:
-        """Every kind in every view."""
+        """Every kind of every split in the view of evaluation, of the training items in the others, too."""
         crops = _crops(self.data)
         return [
-            Unit(kind, view, crops if view else "") for view in range(self.data.views) for kind in self.kinds
+            Unit(split, kind, view, crops if view else "")
+            for split, _ in self.data.parts()
+            for view in range(self.data.views if split == "train" else 1)
+            for kind in self.kinds
         ]
 
+    def items(self, unit: Unit) -> Items:
+        """The items of its split."""
+        return dict(self.data.parts())[unit.split]
+
     def shape(self, unit: Unit) -> tuple[int, ...]:
-        """(n, ...) of a unit: all items in the view of evaluation, the training items in the others."""
-        parts = self.data.splits.parts()
-        n_items = sum(len(items) for _, items in parts) if unit.view == 0 else len(parts[0][1])
-        return (n_items, *self._shapes[unit.kind])
+        """(n, ...), a row an item."""
+        return (len(self.items(unit)), *self._shapes[unit.kind])
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -97,10 +103,10 @@ def use_cached_features(job: FeatureJob, where: str, say: Say) -> None:
     """
     check_frozen(job)
     if where == RAM:
-        job.data.use_features(_in_memory(job, say))
+        job.data.use_features(_rows(job, _in_memory(job, say)))
         return
     build(job, where, say)
-    job.data.use_features(_opened(job, Path(where).expanduser() / job.name))
+    job.data.use_features(_rows(job, _opened(job, Path(where).expanduser() / job.name)))
 
 
 def check_frozen(job: FeatureJob) -> None:
@@ -118,14 +124,14 @@ def check_frozen(job: FeatureJob) -> None:
         )
 
 
-def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Any] = ()) -> None:
+def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Helper] = ()) -> None:
     """Compute the units that are missing below ``where``.
 
     Args:
         job: what is needed.
         where: folder of all feature caches.
         say: is told size and place before anything is computed.
-        helpers: start functions of further processes that fill blocks of the same units.
+        helpers: each starts a further process that fills its part of the same units.
 
     Raises:
         InputError: no space, no permission, an unreadable image, features that float16 cannot hold.
@@ -143,7 +149,7 @@ def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Any] = ()) ->
 
 
 def _build_missing(
-    job: FeatureJob, place: Path, missing: Sequence[Unit], say: Say, helpers: Sequence[Any]
+    job: FeatureJob, place: Path, missing: Sequence[Unit], say: Say, helpers: Sequence[Helper]
 ) -> None:
     under_way = {unit: Construction(place / unit.name, job.shape(unit)) for unit in missing}
     fresh = sum(each.n_bytes for each in under_way.values() if not each.folder.is_dir())
@@ -158,12 +164,18 @@ def _build_missing(
         temporary.write_text(json.dumps(about(job), indent=1), encoding="utf-8")
     for each in under_way.values():
         each.begin()
-    views = sorted({unit.view for unit in missing})
-    for view in views:
-        of_view = {unit.kind: under_way[unit] for unit in missing if unit.view == view}
-        _fill_together(job, view, of_view, helpers)
-        for each in of_view.values():
-            each.publish()
+    for together in passes(missing):
+        _fill_together(job, {unit: under_way[unit] for unit in together}, helpers)
+        for unit in together:
+            under_way[unit].publish()
+
+
+def passes(units: Iterable[Unit]) -> list[list[Unit]]:
+    """Units that one pass over the images fills: those of one split in one view."""
+    together: dict[tuple[str, int], list[Unit]] = {}
+    for unit in units:
+        together.setdefault((unit.split, unit.view), []).append(unit)
+    return list(together.values())
 
 
 def about(job: FeatureJob) -> dict[str, Any]:
@@ -181,37 +193,29 @@ def about(job: FeatureJob) -> dict[str, Any]:
 
 
 def _fill_together(
-    job: FeatureJob, view: int, under_way: dict[str, Construction], helpers: Sequence[Any]
+    job: FeatureJob, under_way: dict[Unit, Construction], helpers: Sequence[Helper]
 ) -> None:
     """This process and its helpers, each its share of the blocks; then whatever is still missing."""
-    running = [start(view) for start in helpers]
-    fill(job, view, under_way, part=(0, len(running) + 1), watched=True)
+    running = [start(list(under_way), (number, len(helpers) + 1)) for number, start in enumerate(helpers, 1)]
+    fill(job, under_way, part=(0, len(running) + 1))
     for process in running:
         process.join()
-    fill(job, view, under_way, watched=False)
+    fill(job, under_way)
 
 
-def fill(
-    job: FeatureJob,
-    view: int,
-    under_way: dict[str, Construction],
-    part: tuple[int, int] = (0, 1),
-    watched: bool = True,
-) -> None:
-    """Compute the missing blocks of one view, of ``part`` (r, n) the r-th of every n.
+def fill(job: FeatureJob, under_way: dict[Unit, Construction], part: tuple[int, int] = (0, 1)) -> None:
+    """Compute the missing blocks of units of one pass, of ``part`` (r, n) the r-th of every n.
 
     Raises:
         InputError: an image is unreadable, or a feature is beyond float16.
     """
-    opened = {kind: each.open() for kind, each in under_way.items()}
-    todo = _missing_blocks(under_way)
-    mine = [block for block in todo if block % part[1] == part[0]]
+    opened = {unit.kind: each.open() for unit, each in under_way.items()}
+    mine = [block for block in _missing_blocks(under_way) if block % part[1] == part[0]]
     written: list[int] = []
     flushed = time.monotonic()
-    for block, index, features in _computed(job, view, mine, watched, len(todo) if watched else 0):
-        for kind, values in features.items():
-            rows, sums, _ = opened[kind]
-            rows[index], sums[index] = values, checksums(values)
+    for block, index, features in _computed(job, next(iter(under_way)), mine):
+        for kind, (rows, sums, _) in opened.items():
+            rows[index], sums[index] = features[kind], checksums(features[kind])
         written.append(block)
         if time.monotonic() - flushed > _FLUSH_SECONDS:
             _flush(opened, written)
@@ -219,7 +223,7 @@ def fill(
     _flush(opened, written)
 
 
-def _missing_blocks(under_way: dict[str, Construction]) -> list[int]:
+def _missing_blocks(under_way: dict[Unit, Construction]) -> list[int]:
     done = [each.done() for each in under_way.values()]
     return np.flatnonzero(~np.logical_and.reduce(done)).tolist()
 
@@ -235,20 +239,22 @@ def _flush(opened: dict[str, tuple[Any, Any, Any]], written: list[int]) -> None:
 
 
 def _computed(
-    job: FeatureJob, view: int, blocks: Sequence[int], watched: bool, total: int = 0
+    job: FeatureJob, unit: Unit, blocks: Sequence[int]
 ) -> Iterator[tuple[int, slice, dict[str, NDArray[np.float16]]]]:
-    """Features of each block, with its rows."""
+    """Features of each block of the unit's split and view, with its rows."""
+    if not blocks:
+        return
     backbone = job.backbone.to(job.device).eval()
-    batches = _image_batches(job.data, view, blocks)
-    title = "features" if view == 0 else f"features, view {view}"
-    with _bar(title, total or len(blocks), shown=watched) as advance, torch.inference_mode():
+    batches = _image_batches(job, unit, blocks)
+    title = f"features, {unit.split}" + (f", view {unit.view}" if unit.view else "")
+    with _Bar(title, len(blocks)) as advance, torch.inference_mode():
         for block, batch in zip(blocks, batches, strict=True):
             images = batch.images.to(job.device)
             start = block * BLOCK
             index = slice(start, start + len(batch.labels))
             yield block, index, _half(backbone(images, job.reads), start)
             advance()
-    job.backbone.to("cpu").train()
+    backbone.to("cpu").train()
 
 
 def _half(features: Features, start: int) -> dict[str, NDArray[np.float16]]:
@@ -268,14 +274,12 @@ def _by_kind(features: Features) -> dict[str, torch.Tensor]:
     return found if features.pooled is None else {"pooled": features.pooled, **found}
 
 
-def _image_batches(data: RetrievalDataModule, view: int, blocks: Sequence[int]) -> Iterable[Batch]:
-    """Blocks of images of a view: of all splits one after another, or of the training images."""
-    parts = [items for _, items in data.splits.parts()]
-    chosen = parts if view == 0 else parts[:1]
-    transform = data.evaluation_transform if view == 0 else _augmentation(data)
-    total = sum(map(len, chosen))
-    rows = [range(block * BLOCK, min((block + 1) * BLOCK, total)) for block in blocks]
-    return data.blocks(chosen, transform, [[(row, view) for row in each] for each in rows])
+def _image_batches(job: FeatureJob, unit: Unit, blocks: Sequence[int]) -> Iterable[Batch]:
+    """Blocks of the images of a split, as the view has them."""
+    data, items = job.data, job.items(unit)
+    transform = _augmentation(data) if unit.view else data.evaluation_transform
+    rows = [range(block * BLOCK, min((block + 1) * BLOCK, len(items))) for block in blocks]
+    return data.blocks(items, transform, [[(row, unit.view) for row in each] for each in rows])
 
 
 def _augmentation(data: RetrievalDataModule) -> TrainTransform:
@@ -299,8 +303,18 @@ def _contents(data: RetrievalDataModule) -> str:
     return digest.hexdigest()[:8]
 
 
-def _opened(job: FeatureJob, place: Path) -> FeatureRows:
-    views: list[dict[str, RowReader]] = [{} for _ in range(job.data.views)]
+def _rows(job: FeatureJob, units: Mapping[Unit, RowReader]) -> list[FeatureRows]:
+    """The rows of each split, in all its views."""
+    found = []
+    for split, _ in job.data.parts():
+        mine = {(unit.view, unit.kind): reader for unit, reader in units.items() if unit.split == split}
+        n_views = 1 + max(view for view, _ in mine)
+        found.append(FeatureRows([{kind: mine[view, kind] for kind in job.kinds} for view in range(n_views)]))
+    return found
+
+
+def _opened(job: FeatureJob, place: Path) -> dict[Unit, RowReader]:
+    units: dict[Unit, RowReader] = {}
     for unit in job.units():
         opened = open_unit(place / unit.name, job.shape(unit)[0])
         if opened.rows.shape != job.shape(unit):
@@ -308,11 +322,11 @@ def _opened(job: FeatureJob, place: Path) -> FeatureRows:
                 f"--data.features: {place / unit.name} holds features {opened.rows.shape[1:]}, the network "
                 f"gives {job.shape(unit)[1:]}: delete that folder (the next run builds it again)"
             )
-        views[unit.view][unit.kind] = opened
-    return FeatureRows(views)
+        units[unit] = opened
+    return units
 
 
-def _in_memory(job: FeatureJob, say: Say) -> FeatureRows:
+def _in_memory(job: FeatureJob, say: Say) -> dict[Unit, RowReader]:
     sizes = {unit: job.shape(unit) for unit in job.units()}
     n_bytes = sum(int(np.prod(shape)) * 2 for shape in sizes.values())
     if n_bytes > free_memory():
@@ -320,25 +334,23 @@ def _in_memory(job: FeatureJob, say: Say) -> FeatureRows:
             f"--data.features: ram needs {n_bytes / 1e9:.2f} GB, only {free_memory() / 1e9:.2f} GB are free"
         )
     say(f"features: computing {n_bytes / 1e9:.2f} GB of {', '.join(job.kinds)} in memory")
-    views: list[dict[str, RowReader]] = []
-    for view in range(job.data.views):
-        rows = {unit.kind: np.empty(shape, np.float16) for unit, shape in sizes.items() if unit.view == view}
-        n_blocks = -(-len(next(iter(rows.values()))) // BLOCK)
-        for _, index, features in _computed(job, view, range(n_blocks), watched=True):
-            for kind, values in features.items():
-                rows[kind][index] = values
-        views.append({kind: Vectors(values) for kind, values in rows.items()})
-    return FeatureRows(views)
+    rows = {unit: np.empty(shape, np.float16) for unit, shape in sizes.items()}
+    for together in passes(sizes):
+        n_blocks = -(-sizes[together[0]][0] // BLOCK)
+        for _, index, features in _computed(job, together[0], range(n_blocks)):
+            for unit in together:
+                rows[unit][index] = features[unit.kind]
+    return {unit: Vectors(values) for unit, values in rows.items()}
 
 
-class _bar:
-    """A progress bar of blocks with images per second, on a terminal only."""
+class _Bar:
+    """A progress bar of blocks, on a terminal only."""
 
-    def __init__(self, title: str, total: int, shown: bool) -> None:
+    def __init__(self, title: str, total: int) -> None:
         console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks of 64"),
-            TimeRemainingColumn(), console=console, transient=True, disable=not (shown and console.is_terminal),
+            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
         self.title, self.total = title, total
 

@@ -120,11 +120,11 @@ def _finished(run: Run) -> str:
     return "scored again"
 
 
-def prepare(config: RunConfig, say: Say = silent) -> Run:
+def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> Run:
     """Build the parts of a run and give it its name; trains and writes nothing."""
     method_class = look_up(METHODS, config.method.name, "method").load()
     method_class.allows_bits(config.bits, **config.method.settings)
-    data = build_data(config)
+    data = build_data(config, with_queries)
     _warn_of_random_weights(config, data, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     backbone = _build_backbone(config, data)
@@ -183,12 +183,13 @@ def _adapted(config: RunConfig, data: RetrievalDataModule, method: HashingMethod
     return changed
 
 
-def build_data(config: RunConfig) -> RetrievalDataModule:
-    """The data module, set up."""
+def build_data(config: RunConfig, with_queries: bool = True) -> RetrievalDataModule:
+    """The data module, set up; tuning has it without the queries, which are then never read."""
     data_class = look_up(DATASETS, config.data.name, "data").load()
     data: RetrievalDataModule = data_class(
         **config.data.settings, batch_size=config.batch_size, training_seed=config.seed
     )
+    data.with_queries = with_queries
     data.prepare_data()
     data.setup("fit")
     return data
@@ -204,7 +205,7 @@ def _warn_of_random_weights(config: RunConfig, data: RetrievalDataModule, say: S
 
 
 def _train_and_store(run: Run, devices: Devices) -> None:
-    _cache_features(run, devices)
+    cache_features(run, devices)
     started = time.time()
     name = f"{run.config.method.name}-{run.config.data.name}-{run.config.bits}-{run.config.seed}"
     loggers = build_loggers(run.config.tracking, run.folder.path, name, run.folder.path.name)
@@ -233,7 +234,8 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
 
 
-def _cache_features(run: Run, devices: Devices) -> None:
+def cache_features(run: Run, devices: Devices) -> None:
+    """With ``--data.features`` the data give cached features from here on."""
     if run.data.features is not None:
         device = torch.device("cuda" if devices.accelerator == "gpu" else "cpu")
         job = FeatureJob(run.method.backbone, run.data, run.method.reads, device)

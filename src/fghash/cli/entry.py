@@ -29,6 +29,11 @@ COMMANDS = {
         "train a method, encode, evaluate, store, and rewrite the leaderboard",
         example="fghash fit --method hashnet --data synthetic --bits 32 --gpus 0",
     ),
+    "tune": Command(
+        "fghash.cli.tune_command:run",
+        "look for a method's settings on a validation part of train, with equal budgets",
+        example="fghash tune --method hashnet --data synthetic --data.validation 0.2 --trials 20 --gpus 0",
+    ),
     "evaluate": Command(
         "fghash.cli.evaluate_command:run",
         "score stored codes of any code base, or score a stored run anew",

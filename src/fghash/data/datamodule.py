@@ -27,7 +27,7 @@ from fghash.data.images.transforms import (
     cut_batch,
     stored_size,
 )
-from fghash.data.items import Items, Splits, check_fraction, hold_out, joined, tolerant
+from fghash.data.items import Items, Splits, check_fraction, hold_out, tolerant
 from fghash.data.overlap import queries_in_gallery, refuse_same_files, truncated
 from fghash.data.sampling import (
     ClassBalanced,
@@ -122,6 +122,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.queries_in_gallery, self.truncated_images = 0, 0
         self.train_transform = TrainTransform(image_size, training_seed, crop, crop_scale, flip)
         self.evaluation_transform = EvaluationTransform(image_size)
+        self.with_queries = True  # tuning sees the training items alone
         self.train_order: Sampler[int] | Iterable[int] | None = None
         self._splits: Splits | None = None
 
@@ -134,6 +135,9 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if self._splits is not None:
             return
         splits = self.read()
+        self.fingerprint, self.description = splits.fingerprint, splits.description
+        if not self.with_queries:
+            splits = splits.training_only()
         self.splits_as_read = splits
         refuse_same_files(splits)
         self.queries_in_gallery = queries_in_gallery(splits)
@@ -143,8 +147,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         if self.cache is not None:
             splits = cached(splits, self.cache, stored_size(self.image_size), n_cores())
         self.class_names, self.num_classes = splits.class_names, len(splits.class_names)
-        self.families, self.fingerprint = splits.families, splits.fingerprint
-        self.description = splits.description
+        self.families = splits.families
         self._place(splits)
 
     def _place(self, splits: Splits) -> None:
@@ -166,17 +169,21 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         source = self.splits_as_read.train.source
         return source.shapes["pooled"][0] if isinstance(source, FeatureRows) else None
 
-    def use_features(self, rows: FeatureRows) -> None:
-        """From now on every loader gives features: rows of the splits one after another (:meth:`Splits.parts`)."""
-        offset = 0
+    def use_features(self, rows: Sequence[FeatureRows]) -> None:
+        """From now on every loader gives features, those of each of :meth:`parts` in its order."""
+        of_part = {id(items): source for (_, items), source in zip(self.parts(), rows, strict=True)}
 
         def moved(items: Items) -> Items:
-            nonlocal offset
-            positions = np.arange(offset, offset + len(items), dtype=np.int64)
-            offset += len(items)
-            return replace(items, source=rows, positions=positions)
+            return replace(items, source=of_part[id(items)], positions=np.arange(len(items), dtype=np.int64))
 
-        self._place(self.splits.map(moved))
+        if self.with_queries:
+            self._place(self.splits.map(moved))
+        else:
+            self._place(replace(self.splits, train=moved(self.splits.train)).training_only())
+
+    def parts(self) -> list[tuple[str, Items]]:
+        """The splits in use, each once with its name."""
+        return self.splits.parts() if self.with_queries else [("train", self.splits.train)]
 
     def train_dataloader(self) -> Loader:
         """Augmented batches of this process, in the order of the current epoch."""
@@ -204,16 +211,20 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         """The items trained on, in order and not augmented."""
         return self._in_order(self.train_items)
 
-    def blocks(self, parts: Sequence[Items], transform: Transform, keys: Sequence[Sequence[Key]]) -> BatchLoader:
-        """These batches, each the keys of its images in the splits ``parts`` one after another."""
+    def blocks(self, items: Items, transform: Transform, keys: Sequence[Sequence[Key]]) -> BatchLoader:
+        """These batches, each the keys of its images."""
         n_workers = self._workers()
         loader = DataLoader(
-            ImageBatches(joined(parts), transform),
+            ImageBatches(items, transform),
             batch_sampler=keys,  # type: ignore[arg-type]  # any iterable of batches serves
             num_workers=n_workers,
             collate_fn=_as_it_is,
         )
         return BatchLoader(loader)
+
+    def train_items_of_epoch(self) -> int:
+        """Items that an epoch passes over, before incomplete batches are dropped."""
+        return len(self._order())
 
     def _order(self) -> Order:
         if self.train_order is not None:

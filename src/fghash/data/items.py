@@ -62,24 +62,6 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Several splits' images one after another."""
-
-    parts: Sequence[Items]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def read(self, position: int, short_side: int | None = None) -> NDArray[np.uint8]:
-        """The image of the split that the position lies in."""
-        for part in self.parts:
-            if position < len(part):
-                return part.read(position, short_side)
-            position -= len(part)
-        raise IndexError(position)
-
-
-@dataclass(frozen=True)
 class Items:
     """The items of one split.
 
@@ -112,13 +94,6 @@ class Items:
             labels=self.labels[indices],
             positions=self.positions[indices],
         )
-
-
-def joined(parts: Sequence[Items]) -> Items:
-    """The items of several splits, one split after another."""
-    names = [name for part in parts for name in part.names]
-    labels = np.concatenate([part.labels for part in parts])
-    return Items(Joined(parts), names, labels, np.arange(len(names)))
 
 
 def _labels(labels: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
@@ -159,6 +134,11 @@ class Splits:
         """Each split once with its name, the queries last; a gallery that is the training set is left out."""
         gallery = [] if self.gallery_is_train else [("gallery", self.gallery)]
         return [("train", self.train), *gallery, ("query", self.query)]
+
+    def training_only(self) -> Splits:
+        """Without queries, the gallery being the training items: what tuning may see."""
+        nothing = self.query.take(np.zeros(0, np.int64))
+        return replace(self, gallery=self.train, query=nothing)
 
     def map(self, change: Callable[[Items], Items]) -> Splits:
         """The same splits with their items changed; a gallery that is the training set stays that."""

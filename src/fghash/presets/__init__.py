@@ -19,13 +19,16 @@ from fghash.registry import METHODS, nearest
 
 DEFAULT = "default"
 _SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
+_TUNED = "tuned"  # section of a tuned preset: how it was found
+_SPACE = "space.yaml"  # a method's search space, beside its presets
 
 
 def preset_names(method: str) -> tuple[str, ...]:
     """The presets of ``method``, ``default`` first; a method of another package may have no other."""
-    folder = _folder(method)
+    folder = preset_folder(method)
     files = folder.iterdir() if folder.is_dir() else ()
-    others = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml")} - {DEFAULT}
+    others = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml") and entry.name != _SPACE}
+    others -= {DEFAULT}
     return (DEFAULT, *sorted(others))
 
 
@@ -38,16 +41,30 @@ def read_preset(method: str, preset: str = DEFAULT) -> dict[str, Any]:
         InputError: the method has no preset of that name, or the file holds anything but settings.
     """
     if preset.endswith((".yaml", ".yml")):
-        return _read_file(Path(preset))
+        return {key: value for key, value in _read_file(Path(preset)).items() if key != _TUNED}
     known = preset_names(method)
     if preset not in known:
         allowed = f"(known: {', '.join(known)}){nearest(preset, known)}"
         raise InputError(f"--preset: method {method} has no preset '{preset}' {allowed}")
-    file = _folder(method) / f"{preset}.yaml"
+    file = preset_folder(method) / f"{preset}.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
 
-def _folder(method: str) -> Traversable:
+def tuning_trials(preset: str) -> int | None:
+    """How many trials a tuned preset file was chosen from; ``None`` of any other preset."""
+    if not preset.endswith((".yaml", ".yml")):
+        return None
+    tuned = _read_file(Path(preset)).get(_TUNED)
+    trials = tuned.get("trials") if isinstance(tuned, dict) else None
+    return trials if isinstance(trials, int) else None
+
+
+def shared_folder() -> Traversable:
+    """Where the search space that all methods share lies."""
+    return resources.files(__name__)
+
+
+def preset_folder(method: str) -> Traversable:
     """Where the presets of the method lie: here, or in the package that it came with."""
     package, _, below = METHODS[method].presets.partition(":") if method in METHODS else ("", "", "")
     if not package:
@@ -61,7 +78,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"--preset: cannot read '{path}' ({' '.join(str(error).split())})") from None
-    unknown = sorted(map(str, set(content) - set(_SECTIONS))) if isinstance(content, dict) else [str(content)]
+    unknown = sorted(map(str, set(content) - {*_SECTIONS, _TUNED})) if isinstance(content, dict) else [str(content)]
     if unknown:
         allowed = ", ".join(_SECTIONS)
         raise InputError(f"--preset: '{path}' holds '{unknown[0]}', expected {allowed}")

@@ -130,7 +130,7 @@ class RunConfig:
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
     as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
     real embeddings are stored; ``None``: where they take less than 200 MB. ``checkpoint_minutes``: of training
-    that a killed run may lose, at most, beside the epoch under way. ``asked``: the dotted keys that the user set.
+    that a killed run may lose, at most, beside the epoch under way. ``trials``: of the tuned preset. ``asked``: the dotted keys that the user set.
     """
 
     method: Choice
@@ -150,6 +150,7 @@ class RunConfig:
     checkpoint_minutes: float = 1.0
     force: bool = False
     differs: tuple[str, ...] = ()
+    trials: int | None = field(default=None, compare=False)
     asked: frozenset[str] = field(default=frozenset(), compare=False)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fghash.errors import InputError
-from fghash.presets import DEFAULT, read_preset
+from fghash.presets import DEFAULT, read_preset, tuning_trials
 from fghash.registry import DATASETS, METHODS, look_up, nearest
 from fghash.settings.config import (
     BackboneConfig,
@@ -101,7 +101,7 @@ def stored_config(text: str, origin: str) -> RunConfig:
         InputError: not the config of a run.
     """
     layer = config_layer(text, f"{origin}/config.yaml")
-    random_weights = mapping_layer({"backbone": {"weights": "none"}})
+    random_weights = mapping_layer({"backbone": {"weights": "none"}, "preset": DEFAULT})  # all is said
     return resolve(choose([layer, random_weights]))
 
 
@@ -256,6 +256,7 @@ def _assemble(request: Request, values: Mapping[str, Any]) -> RunConfig:
         optim=OptimConfig(**values["optim"]),
         trainer=values["trainer"],
         tracking=TrackingConfig(**values["tracking"]),
+        trials=tuning_trials(str(request.single.get("preset", DEFAULT))),
         **request.single,
     )
 

@@ -78,6 +78,7 @@ def build_trainer(
     loggers: Sequence[Logger],
     validates: bool,
     checkpoint_seconds: float = 0.0,
+    keeps: bool = True,
 ) -> pl.Trainer:
     """A Trainer that checkpoints after epochs, reseeds every epoch and selects on the validation split only.
 
@@ -85,15 +86,17 @@ def build_trainer(
         folder: where checkpoints lie.
         settings: Lightning's own Trainer arguments, as the user gave them.
         validates: a validation split exists; ``val/map`` then picks the checkpoint.
+        keeps: write checkpoints; without, the last weights are those that count.
         checkpoint_seconds: least time between two checkpoints; 0 is every epoch.
 
     Raises:
         InputError: Lightning refuses a setting.
     """
     _be_quiet()
-    callbacks = [Reseed(seed), Budget(), EpochTerms(), StopOnNonFinite(), KeepLast(folder, checkpoint_seconds)]
-    if validates:
-        callbacks += [ValidationScore(), SelectOnValidation(folder)]
+    callbacks: list[pl.Callback] = [Reseed(seed), Budget(), EpochTerms(), StopOnNonFinite()]
+    callbacks += [KeepLast(folder, checkpoint_seconds)] if keeps else []
+    callbacks += [ValidationScore()] if validates else []
+    callbacks += [SelectOnValidation(folder)] if validates and keeps else []
     if loggers:
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
     several = devices.count > 1
@@ -114,6 +117,7 @@ def build_trainer(
             plugins=[SafeCheckpoints()],
             default_root_dir=str(folder),
             use_distributed_sampler=False,
+            enable_checkpointing=keeps,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error

@@ -30,11 +30,13 @@ Rows = NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Unit:
-    """One kind of feature in one view: ``kind`` is ``pooled`` or ``level3``; view 0 is that of evaluation.
+    """One kind of feature of one split in one view: ``kind`` is ``pooled`` or ``level3``; view 0 is that of
+    evaluation.
 
     ``crops`` names the augmentation by content; empty for view 0.
     """
 
+    split: str
     kind: str
     view: int
     crops: str = ""
@@ -42,7 +44,7 @@ class Unit:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return f"{self.kind}-view{self.view}{self.crops and '-'}{self.crops}"
+        return f"{self.split}-{self.kind}-view{self.view}{self.crops and '-'}{self.crops}"
 
 
 @dataclass

@@ -1,0 +1,74 @@
+"""What a study found, as a preset that ``--preset FILE`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fghash import __version__
+from fghash.display import harmless
+from fghash.errors import InputError
+from fghash.files import replacing
+from fghash.presets import read_preset
+from fghash.settings.config import plain
+from fghash.tuning.trials import Plan, nested
+
+_SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
+
+
+def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, Any]:
+    """Write the best trial's settings over the preset that tuning started from.
+
+    Returns the facts in its ``tuned`` section.
+
+    Raises:
+        InputError: no trial was completed, or the file cannot be written.
+    """
+    counts = _counts(study)
+    if not counts["complete"]:
+        raise InputError(f"tune: none of {sum(counts.values())} trials was completed, nothing to write")
+    best = {each.setting: each.value(study.best_params[each.setting]) for each in plan.space}
+    facts = {
+        "trials": sum(counts.values()),
+        "pruned": counts["pruned"],
+        "failed": counts["fail"],
+        "image_passes": study.best_trial.user_attrs.get("image_passes"),
+        "validation": plan.base.data.settings.get("validation"),
+        "val_map": round(float(study.best_value), 6),
+        "seed": plan.seed,
+        "command": harmless(command.replace(str(Path.home()), "~")),
+        "fghash": __version__,
+    }
+    preset = read_preset(plan.base.method.name, plan.base.preset)
+    preset = _over(preset, nested({**plan.fixed, **best}))
+    body = {key: plain(preset[key]) for key in _SECTIONS if key in preset}
+    text = _header(plan, facts) + yaml.safe_dump({**body, "tuned": facts}, sort_keys=False)
+    with replacing(path, "--out") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return facts
+
+
+def _header(plan: Plan, facts: Mapping[str, Any]) -> str:
+    base = plan.base
+    return (
+        f"# {base.method.name}, tuned for {base.bits} bits on {base.data.name} with {base.backbone.name}: best of "
+        f"{facts['trials']} trials ({facts['pruned']} pruned, {facts['failed']} failed)\n"
+        f"# by val/map {facts['val_map']} on {facts['validation']:g} of the training images; test queries were "
+        "not read.\n"
+    )
+
+
+def _counts(study: Any) -> dict[str, int]:
+    states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
+    return {name: states.count(name) for name in ("complete", "pruned", "fail")}
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(lower)
+    for key, value in upper.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = {**result[key], **value} if both else value
+    return result
