@@ -1,12 +1,12 @@
 """Seconds of a head on cached features, beside a bare PyTorch loop and beside the same training on images.
 
 All trainings have the same method, loss, optimiser, schedule and number of steps. The bare loop reads the
-tensors that fit reads and does nothing else; fit also orders, logs, checkpoints and counts. Through the images
-one epoch is trained (frozen backbone, no cache) and multiplied. Bare loop and fit run in turn; the median of
-the rounds counts.
+tensors that fit reads and does nothing else; fit also orders, logs, checkpoints and counts. One epoch is
+trained through the images (frozen backbone, no cache) and multiplied. Bare loop and fit run in turn; the
+median of the rounds counts.
 
-    python experiments/speed/heads.py --root cub50 --weights FILE [--method hashnet] [--epochs 30] [--rounds 3]
-        [-- --data.image_size 224 ...]
+    python experiments/speed/heads.py --root cub50 --weights FILE [--method hashnet] [--epochs 30]
+        [--rounds 3] [-- --data.image_size 224 ...]
 
 Expected on 2 cores: fit at 0.7 or more of the bare loop, 100 or more times as fast as through the images.
 """
@@ -27,13 +27,13 @@ import torch
 
 from fghash.api import fit
 from fghash.batch import Batch
-from fghash.feature_cache import FeatureJob, use_cached_features
 from fghash.methods.optim import build_optimizer, rate_factor
-from fghash.pipeline import Run, prepare
+from fghash.pipeline import Run, cache_features, prepare
 from fghash.settings.config import RunConfig
 from fghash.settings.flags import read_flags
 from fghash.settings.resolve import choose, resolve
 from fghash.settings.sources import flag_layer
+from fghash.training.trainer import choose_devices
 
 
 def main() -> None:
@@ -71,21 +71,24 @@ def main() -> None:
     print(f"of the bare loop's speed: {median(bare) / median(training):.2f}")
     through = images * given.epochs
     print(f"through the images: {images:.1f} s an epoch, {through:.0f} s in all (extrapolated)")
-    print(f"ratio: {through / median(training):.0f} in training, {through / median(whole):.0f} with everything else")
+    print(
+        f"ratio: {through / median(training):.0f} in training, {through / median(whole):.0f} over all of fit"
+    )
 
 
 def bare_seconds(run: Run, epochs: int) -> float:
     """The training as a loop over tensors in memory."""
-    method, where = run.method, run.data.features
-    assert where is not None
-    use_cached_features(FeatureJob(method.backbone, run.data, method.reads), where, lambda text: None)
+    method = run.method
+    cache_features(run, choose_devices(0))
     source, rows = run.data.train_items.source, run.data.train_items.positions
     source.features(rows[:1])  # reads the file before the clock starts
     labels = torch.from_numpy(run.data.train_labels)
     size, n = run.config.batch_size, len(rows)
     optimizer = build_optimizer(run.config.optim, method.backbone.parameters(), method.head_parameters())
     total = epochs * (n // size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(run.config.optim, step, total))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_factor(run.config.optim, step, total)
+    )
     method.train()
     started = time.perf_counter()
     for index in batches(n, size, epochs):

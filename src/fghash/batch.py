@@ -39,6 +39,11 @@ class Features(NamedTuple):
         pooled = None if self.pooled is None else self.pooled.to(device, **options)
         return Features(pooled, {level: map_.to(device, **options) for level, map_ in self.maps.items()})
 
+    def in_precision(self, dtype: torch.dtype) -> Features:
+        """The same features as numbers of this type."""
+        pooled = None if self.pooled is None else self.pooled.to(dtype)
+        return Features(pooled, {level: map_.to(dtype) for level, map_ in self.maps.items()})
+
 
 class Batch(NamedTuple):
     """Some items of one split, with images or with features.

@@ -28,7 +28,7 @@ from fghash.backbone import Backbone
 from fghash.batch import Batch, Features, Reads
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.frozen.feature_rows import FeatureRows, RowReader, Vectors
-from fghash.data.frozen.units import BLOCK, Construction, Unit, checksums, open_unit
+from fghash.data.frozen.units import BLOCK, Construction, Unit, check_unit, checksums, open_unit, read_json
 from fghash.data.images.cache_build import contents, free_memory
 from fghash.data.images.transforms import TrainTransform
 from fghash.data.items import Files, Items
@@ -164,10 +164,73 @@ def _build_missing(
         temporary.write_text(json.dumps(about(job), indent=1), encoding="utf-8")
     for each in under_way.values():
         each.begin()
-    for together in passes(missing):
-        _fill_together(job, {unit: under_way[unit] for unit in together}, helpers)
-        for unit in together:
-            under_way[unit].publish()
+    running = [start(list(missing), (number, len(helpers) + 1)) for number, start in enumerate(helpers, 1)]
+    try:
+        fill(job, under_way, part=(0, len(helpers) + 1))
+    finally:
+        for process in running:
+            process.join()
+    fill(job, under_way)  # what a helper could not do
+    for each in under_way.values():
+        each.publish()
+
+
+def identity(data: RetrievalDataModule) -> dict[str, Any]:
+    """Which data a cache is of: where they lie, their lists and their files."""
+    root = "" if data.root is None else str(data.root.expanduser().resolve())
+    return {
+        "data": type(data).__name__.lower(),
+        "root": root,
+        "fingerprint": data.fingerprint,
+        "contents": _contents(data),
+    }
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a cache below the folder of caches is: ``current``, ``stale``, ``damaged``, ``incomplete``, or of
+    ``other data``.
+    """
+
+    name: str
+    state: str
+    detail: str
+    n_bytes: int
+
+
+def conditions(root: Path, data: RetrievalDataModule) -> list[Condition]:
+    """Every cache below ``root``, compared with the data as they are now.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"--features: no such folder '{root}'")
+    now = identity(data)
+    places = sorted(path.parent for path in root.glob(f"*/{ABOUT}"))
+    return [_condition(place, now) for place in places]
+
+
+def _condition(place: Path, now: Mapping[str, Any]) -> Condition:
+    made_of = read_json(place / ABOUT)
+    n_bytes = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    units = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    building = sorted(path.name for path in place.glob(".*.building"))
+    if any(made_of.get(key) != now[key] for key in ("data", "root")):
+        return Condition(place.name, "other data", str(made_of.get("root", "")), n_bytes)
+    for key, what in (("fingerprint", "the lists changed"), ("contents", "image files changed")):
+        if made_of.get(key) != now[key]:
+            return Condition(place.name, "stale", what, n_bytes)
+    try:
+        for unit in units:
+            check_unit(unit)
+    except InputError as error:
+        return Condition(place.name, "damaged", str(error).partition(": ")[2], n_bytes)
+    if building:
+        return Condition(
+            place.name, "incomplete", f"{len(building)} units, the next run completes them", n_bytes
+        )
+    return Condition(place.name, "current", ", ".join(unit.name for unit in units), n_bytes)
 
 
 def passes(units: Iterable[Unit]) -> list[list[Unit]]:
@@ -182,9 +245,7 @@ def about(job: FeatureJob) -> dict[str, Any]:
     """What a cache was made of, for people and for ``fghash data check --features``."""
     config = job.backbone.config
     return {
-        "data": type(job.data).__name__.lower(),
-        "fingerprint": job.data.fingerprint,
-        "contents": _contents(job.data),
+        **identity(job.data),
         "image_size": job.data.image_size,
         "backbone": config.name,
         "weights": job.backbone.content,
@@ -192,28 +253,33 @@ def about(job: FeatureJob) -> dict[str, Any]:
     }
 
 
-def _fill_together(
-    job: FeatureJob, under_way: dict[Unit, Construction], helpers: Sequence[Helper]
+def fill(
+    job: FeatureJob,
+    under_way: dict[Unit, Construction],
+    part: tuple[int, int] = (0, 1),
+    shown: bool = True,
 ) -> None:
-    """This process and its helpers, each its share of the blocks; then whatever is still missing."""
-    running = [start(list(under_way), (number, len(helpers) + 1)) for number, start in enumerate(helpers, 1)]
-    fill(job, under_way, part=(0, len(running) + 1))
-    for process in running:
-        process.join()
-    fill(job, under_way)
-
-
-def fill(job: FeatureJob, under_way: dict[Unit, Construction], part: tuple[int, int] = (0, 1)) -> None:
-    """Compute the missing blocks of units of one pass, of ``part`` (r, n) the r-th of every n.
+    """Compute the missing blocks of units, of ``part`` (r, n) the r-th of every n.
 
     Raises:
         InputError: an image is unreadable, or a feature is beyond float16.
     """
+    for together in passes(under_way):
+        _fill_pass(job, {unit: under_way[unit] for unit in together}, part, shown)
+
+
+def _fill_pass(
+    job: FeatureJob,
+    under_way: dict[Unit, Construction],
+    part: tuple[int, int],
+    shown: bool,
+) -> None:
+    """The blocks of units of one pass."""
     opened = {unit.kind: each.open() for unit, each in under_way.items()}
     mine = [block for block in _missing_blocks(under_way) if block % part[1] == part[0]]
     written: list[int] = []
     flushed = time.monotonic()
-    for block, index, features in _computed(job, next(iter(under_way)), mine):
+    for block, index, features in _computed(job, next(iter(under_way)), mine, shown):
         for kind, (rows, sums, _) in opened.items():
             rows[index], sums[index] = features[kind], checksums(features[kind])
         written.append(block)
@@ -239,7 +305,7 @@ def _flush(opened: dict[str, tuple[Any, Any, Any]], written: list[int]) -> None:
 
 
 def _computed(
-    job: FeatureJob, unit: Unit, blocks: Sequence[int]
+    job: FeatureJob, unit: Unit, blocks: Sequence[int], shown: bool = True
 ) -> Iterator[tuple[int, slice, dict[str, NDArray[np.float16]]]]:
     """Features of each block of the unit's split and view, with its rows."""
     if not blocks:
@@ -247,7 +313,7 @@ def _computed(
     backbone = job.backbone.to(job.device).eval()
     batches = _image_batches(job, unit, blocks)
     title = f"features, {unit.split}" + (f", view {unit.view}" if unit.view else "")
-    with _Bar(title, len(blocks)) as advance, torch.inference_mode():
+    with _Bar(title, len(blocks), shown) as advance, torch.inference_mode():
         for block, batch in zip(blocks, batches, strict=True):
             images = batch.images.to(job.device)
             start = block * BLOCK
@@ -346,11 +412,12 @@ def _in_memory(job: FeatureJob, say: Say) -> dict[Unit, RowReader]:
 class _Bar:
     """A progress bar of blocks, on a terminal only."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, shown: bool) -> None:
         console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks of 64"),
-            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+            TimeRemainingColumn(), console=console, transient=True,
+            disable=not (shown and console.is_terminal),
         )  # fmt: skip
         self.title, self.total = title, total
 

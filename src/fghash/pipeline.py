@@ -312,7 +312,8 @@ def _record(run: Run, scored: Scored, spent: dict[str, Any]) -> Record:
         protocol=run.protocol.name, data_fingerprint=run.data.fingerprint,
         data_description=run.data.description, group=run.group, run=run.folder.path.name,
         notes=METHODS[config.method.name].notes, scores=scored.scores, preset=config.preset,
-        queries_in_gallery=run.data.queries_in_gallery, truncated_images=run.data.truncated_images, **spent,
+        queries_in_gallery=run.data.queries_in_gallery, truncated_images=run.data.truncated_images,
+        trials=config.trials, **spent,
     )  # fmt: skip
 
 
@@ -328,7 +329,7 @@ def _store(
     run: Run, queries: EncodedSplit, gallery: EncodedSplit, trainer: pl.Trainer, seconds: dict[str, float]
 ) -> None:
     """Everything of a run but its codes and records: model, config, items, embeddings, provenance."""
-    save_model(run.folder.path, run.method, run.data.class_names)
+    save_model(run.folder.path, run.method, run.data.class_names, run.config.runs / ".backbones")
     run.folder.write_config(yaml.safe_dump(document(run.config), sort_keys=False, allow_unicode=True))
     for part, items in (("queries", run.data.query_items), ("gallery", run.data.gallery_items)):
         run.folder.write_items(part, [str(name) for name in items.names])

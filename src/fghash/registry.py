@@ -49,7 +49,7 @@ class MethodInfo(Entry):
 
 @dataclass(frozen=True)
 class DatasetInfo(Entry):
-    """A data set; ``needs_root`` if ``--data.root`` must name an existing folder, or with ``is_file`` a file."""
+    """A data set; ``needs_root`` if ``--data.root`` must name an existing folder (``is_file``: a file)."""
 
     needs_root: bool = True
     is_file: bool = False

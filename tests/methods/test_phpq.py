@@ -19,7 +19,7 @@ from fghash.methods.phpq.phpq_head import ClassHead, HybridPool, LevelPooling, P
 from fghash.methods.phpq.phpq_loss import asymmetric_triplet, class_loss, commitment, entropy
 from fghash.methods.phpq.phpq_quantizer import ProductQuantizer, partial_attention
 from fghash.presets import read_preset
-from fghash.training.callbacks import Reseed
+from fghash.training.callbacks import EpochTerms, Reseed
 from tiny_training import TinyData, loss, seen, tiny_method, train
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(8))
@@ -440,7 +440,7 @@ DATA = {"size": 32, "n_items": 16}
 
 def test_words_rest_during_the_warm_start_then_come_from_embeddings_and_learn():
     watch, phpq = Watch(), method(**SMALL, warm=0.5, reseed_until=0.0)
-    train(phpq, TinyData(**DATA), 4, callbacks=[watch])
+    train(phpq, TinyData(**DATA), 4, callbacks=[EpochTerms(), watch])
     changes = [not torch.allclose(a, b, atol=1e-5) for a, b in itertools.pairwise(watch.words)]
     assert changes == [False, True, True, True]  # k-means at the end of the second epoch
     assert [terms["train/quantized"] > 0 for terms in watch.logged[1:]] == [False, False, True, True]

@@ -193,8 +193,8 @@ def test_a_record_of_the_first_version_has_no_budget() -> None:
 
 
 def test_a_record_of_a_later_version_is_said_to_be_one() -> None:
-    text = make_record().to_json().replace('"schema": 2', '"schema": 7')
-    with pytest.raises(InputError, match="schema: 7, expected 1 to 2"):
+    text = make_record().to_json().replace('"schema": 3', '"schema": 7')
+    with pytest.raises(InputError, match="schema: 7, expected 1 to 3"):
         Record.from_json(text)
 
 

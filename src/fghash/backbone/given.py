@@ -35,7 +35,9 @@ class GivenFeatures(Backbone):
         Raises:
             InputError: always; a method that reads maps asks for it.
         """
-        raise InputError("--method: it reads maps of a network's levels, and --data features has pooled vectors")
+        raise InputError(
+            "--method: it reads maps of a network's levels, and --data features has pooled vectors"
+        )
 
     strides = channels
 

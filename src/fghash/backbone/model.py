@@ -47,9 +47,7 @@ class Backbone(nn.Module):
 
     levels: tuple[int, ...] = tuple(range(1, N_LEVELS + 1))
 
-    def __init__(
-        self, config: BackboneConfig, image_size: int | None = None, rounds: bool = False
-    ) -> None:
+    def __init__(self, config: BackboneConfig, image_size: int | None = None, rounds: bool = False) -> None:
         super().__init__()
         self.config, self.rounds = config, rounds
         self.network: Any = build(config, image_size)

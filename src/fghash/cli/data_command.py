@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fghash.cli.options import Options
 from fghash.data.prepare.origins import SOURCES
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.registry import DATASETS, look_up, nearest
 from fghash.settings.flags import read_flags
@@ -41,7 +42,8 @@ counts, fingerprint and what is wrong; exit status 2 if anything is. The data se
 to fit (fghash fit --data NAME --help lists them).
 
   fghash data check cub200 --root datasets/cub200
-  fghash data check vegfru --root datasets/vegfru --data.protocol trainval --fix-list fixed.csv"""
+  fghash data check vegfru --root datasets/vegfru --data.protocol trainval --fix-list fixed.csv
+  fghash data check cub200 --root datasets/cub200 --features cache      (stale feature caches)"""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -100,11 +102,17 @@ def _check(argv: Sequence[str]) -> int:
         "--fix-list", type=Path, metavar="FILE",
         help="write a list without what is wrong, a table for --data csv",
     )  # fmt: skip
+    options.add_argument(
+        "--features", type=Path, metavar="DIR",
+        help="of the feature caches there tell which are stale or damaged; images are not opened",
+    )  # fmt: skip
     given = options.read(words)
     look_up(DATASETS, given.name, "data check")
     layer = _layer(settings, given.root)
     _require_root(given.name, layer)
     _require_folder_of(given.fix_list)
+    if given.features is not None:
+        return _feature_caches(given.name, layer, given.features.expanduser())
     return _report(_checked(given.name, layer), given.fix_list)
 
 
@@ -145,6 +153,24 @@ def _checked(name: str, layer: Layer) -> Report:
 
     settings = SettingsParser([data_section(name)]).parse([layer])["data"]
     return check(DATASETS[name].load()(**settings).read())
+
+
+def _feature_caches(name: str, layer: Layer, root: Path) -> int:
+    """A line for each feature cache; 2 if one of this data set is stale or damaged."""
+    from fghash.feature_cache import conditions
+    from fghash.settings.typed import SettingsParser, data_section
+
+    data = DATASETS[name].load()(**SettingsParser([data_section(name)]).parse([layer])["data"])
+    data.setup()
+    found = conditions(root, data)
+    for each in found:
+        print(harmless(f"{each.state:<11} {each.n_bytes / 1e9:6.2f} GB  {each.name}  ({each.detail})"))
+    if not found:
+        print(f"no feature caches in {root}")
+    bad = [each for each in found if each.state in ("stale", "damaged")]
+    if bad:
+        notice(f"{len(bad)} of {len(found)} caches are stale or damaged; delete their folders in {root}")
+    return 2 if bad else 0
 
 
 def _report(report: Report, fix_list: Path | None) -> int:

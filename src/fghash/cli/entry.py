@@ -29,6 +29,11 @@ COMMANDS = {
         "train a method, encode, evaluate, store, and rewrite the leaderboard",
         example="fghash fit --method hashnet --data synthetic --bits 32 --gpus 0",
     ),
+    "features": Command(
+        "fghash.cli.features_command:run",
+        "compute what a frozen backbone gives, once for all later runs",
+        example="fghash features --data synthetic --data.features cache --backbone test_resnet --gpus 0",
+    ),
     "tune": Command(
         "fghash.cli.tune_command:run",
         "look for a method's settings on a validation part of train, with equal budgets",

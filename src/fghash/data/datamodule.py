@@ -65,8 +65,8 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             folder. Evaluation is the same without; training crops are then drawn on the scaled images.
         tolerate_truncated: read incomplete image files as far as they go; the record counts them.
         title: name of one's own images in the leaderboard; ``null``: the name of the root folder.
-        features: train on what the frozen part of the backbone gives, computed once and stored in this folder,
-            or in memory (``ram``); needs ``--backbone.freeze``.
+        features: train on what the frozen part of the backbone gives, computed once and stored in this
+            folder, or in memory (``ram``); needs ``--backbone.freeze``.
         views: views of each training image in the feature cache: that of evaluation and augmented ones; an
             epoch takes one.
 

@@ -58,9 +58,7 @@ class Deck:
     A hand never holds a card twice unless it is larger than the deck.
     """
 
-    def __init__(
-        self, cards: NDArray[np.int64], *key: int, first: NDArray[np.int64] | None = None
-    ) -> None:
+    def __init__(self, cards: NDArray[np.int64], *key: int, first: NDArray[np.int64] | None = None) -> None:
         self.cards, self.key, self.first = cards, key, first  # the first order, where it is known already
         self.n_shuffles = 0
         self.left: list[int] = []
@@ -126,7 +124,6 @@ class ClassBalanced(Order):
             for c in classes.draw(self.classes_per_batch):
                 items += decks[c].draw(share)
         return np.asarray(items, np.int64)
-
 
     def _decks(self, epoch: int) -> list[Deck]:
         """A deck for each class, their first orders drawn at once."""

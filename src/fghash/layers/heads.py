@@ -27,7 +27,9 @@ InputNorm = Literal["none", "bn", "ln"]
 def input_norm(kind: InputNorm, width: int) -> nn.Module:
     """What a head does to its input first: nothing, batch or layer normalisation."""
     require(kind in ("none", "bn", "ln"), "input_norm", kind, "none, bn or ln")
-    return {"none": nn.Identity, "bn": nn.BatchNorm1d, "ln": nn.LayerNorm}[kind](width)
+    if kind == "none":
+        return nn.Identity()
+    return nn.BatchNorm1d(width) if kind == "bn" else nn.LayerNorm(width)
 
 
 class PooledLinear(nn.Module):

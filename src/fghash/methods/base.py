@@ -149,7 +149,7 @@ class HashingMethod(pl.LightningModule, ABC):
         """
         batch = batch.to(self.device)
         if batch.images is None:
-            return batch._replace(features=batch.features.to(self.backbone.dtype))
+            return batch._replace(features=batch.features.in_precision(self.backbone.dtype))
         return batch._replace(images=None, features=self.backbone(batch.images, self.reads))
 
     @final

@@ -27,7 +27,11 @@ def preset_names(method: str) -> tuple[str, ...]:
     """The presets of ``method``, ``default`` first; a method of another package may have no other."""
     folder = preset_folder(method)
     files = folder.iterdir() if folder.is_dir() else ()
-    others = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml") and entry.name != _SPACE}
+    others = {
+        entry.name.removesuffix(".yaml")
+        for entry in files
+        if entry.name.endswith(".yaml") and entry.name != _SPACE
+    }
     others -= {DEFAULT}
     return (DEFAULT, *sorted(others))
 
@@ -78,7 +82,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"--preset: cannot read '{path}' ({' '.join(str(error).split())})") from None
-    unknown = sorted(map(str, set(content) - {*_SECTIONS, _TUNED})) if isinstance(content, dict) else [str(content)]
+    unknown = (
+        sorted(map(str, set(content) - {*_SECTIONS, _TUNED})) if isinstance(content, dict) else [str(content)]
+    )
     if unknown:
         allowed = ", ".join(_SECTIONS)
         raise InputError(f"--preset: '{path}' holds '{unknown[0]}', expected {allowed}")

@@ -20,14 +20,16 @@ from fghash.store.index import StoredRun, stored_runs
 from fghash.store.record import BUDGET, DATA_COUNTS, Record, Score, SkippedRecord
 
 LEADING = ("data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std")
-SECOND = ("data_fingerprint", "trained_bits", "preset", "variant", "selection", "protocol", *BUDGET)
+SECOND = ("data_fingerprint", "trained_bits", "preset", "trials", "variant", "selection", "protocol", *BUDGET)
 ALWAYS = ("map_real", "map_real_std")
 CLOSING = (*DATA_COUNTS, "notes", "data_description", "group")
 
-_NUMBERS = {"bits", "trained_bits", *BUDGET, *DATA_COUNTS}
+_NUMBERS = {"bits", "trained_bits", "trials", *BUDGET, *DATA_COUNTS}
 _TEXT = {name for name in (*LEADING[:5], *SECOND, *CLOSING) if name not in _NUMBERS}
 _SPREAD = ("map", "map_real", "map_within_family")  # the scores whose standard deviation has a column
-_WHOLE = re.compile(r"n_.*|seeds|bits|trained_bits|epochs|image_passes|batch_size|.*_in_gallery|truncated_.*")
+_WHOLE = re.compile(
+    r"n_.*|seeds|bits|trained_bits|trials|epochs|image_passes|batch_size|.*_in_gallery|truncated_.*"
+)
 
 
 class Member(NamedTuple):

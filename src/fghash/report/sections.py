@@ -13,13 +13,18 @@ from fghash.settings.variants import settings_of
 
 SHORT = (
     "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std", "map_real", "preset",
-    "epochs", "image_passes", "batch_size", "stopped_by_time", "selection", "variant", "queries_in_gallery",
-    "truncated_images", "subset", "source", "certainty", "differs", "notes",
+    "trials", "epochs", "image_passes", "batch_size", "stopped_by_time", "selection", "variant",
+    "queries_in_gallery", "truncated_images", "subset", "source", "certainty", "differs", "notes",
 )  # fmt: skip
 BUDGET = ("epochs", "image_passes", "batch_size", "stopped_by_time")
 
-_SHARED = ("preset", *BUDGET, "selection")  # columns that say nothing where all rows agree
-_IF_ANY = ("stopped_by_time", "queries_in_gallery", "truncated_images")  # nothing to say where all are zero
+_SHARED = ("preset", "trials", *BUDGET, "selection")  # columns that say nothing where all rows agree
+_IF_ANY = (
+    "trials",
+    "stopped_by_time",
+    "queries_in_gallery",
+    "truncated_images",
+)  # nothing to say where all are zero
 _OURS = "this store"
 
 

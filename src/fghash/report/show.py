@@ -18,7 +18,7 @@ _LONG = ("variant", "notes", "source")  # texts that stand below the table, unde
 _SAID_ONCE = ("seeds", "backbone", "data", "gallery_codes", "bits")  # above the table where all rows agree
 _LEAST_IMPORTANT_FIRST = (
     "truncated_images", "queries_in_gallery", "certainty", "subset", "map_std", "seeds", "map_real",
-    "selection", "preset", "source", "differs", "variant", "notes", "stopped_by_time", "batch_size",
+    "selection", "trials", "preset", "source", "differs", "variant", "notes", "stopped_by_time", "batch_size",
     "image_passes", "epochs", "backbone", "gallery_codes", "data", "bits",
 )  # fmt: skip
 

@@ -129,8 +129,9 @@ class RunConfig:
     ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
     as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
-    real embeddings are stored; ``None``: where they take less than 200 MB. ``checkpoint_minutes``: of training
-    that a killed run may lose, at most, beside the epoch under way. ``trials``: of the tuned preset. ``asked``: the dotted keys that the user set.
+    real embeddings are stored; ``None``: where they take less than 200 MB.
+    ``checkpoint_minutes``: of training that a killed run may lose, beside the epoch under way. ``trials``: of
+    the tuned preset. ``asked``: the dotted keys that the user set.
     """
 
     method: Choice

@@ -15,7 +15,7 @@ from fghash.store.parsing import parse_json, read_json
 
 Score = float | int | None
 
-SCHEMA = 2  # 1, without a number in the file, knew neither the preset nor the training budget
+SCHEMA = 3  # 1, without a number, knew neither preset nor budget; 2 no tuning trials
 BUDGET = ("epochs", "image_passes", "batch_size", "train_seconds", "stopped_by_time")
 DATA_COUNTS = ("queries_in_gallery", "truncated_images")
 
@@ -49,6 +49,7 @@ class Record:
         notes: what a reader of the method's numbers must know.
         scores: flat, by name; a score that is not defined is ``None``.
         preset: name of the preset.
+        trials: that a tuned preset was chosen from.
         epochs: completed epochs of training.
         image_passes: training images that went through the network, repeated ones counted again.
         batch_size: images in a batch, of all processes together.
@@ -82,6 +83,7 @@ class Record:
     stopped_by_time: bool | None = None
     queries_in_gallery: int | None = None
     truncated_images: int | None = None
+    trials: int | None = None
 
     def to_json(self) -> str:
         """Readable JSON with sorted keys; a NaN among the scores raises ``ValueError`` (use ``None``)."""

@@ -84,8 +84,8 @@ class StopOnNonFinite(Callback):
 class KeepLast(ModelCheckpoint):
     """``last.ckpt``, what a killed run continues from: after an epoch, at most every so many seconds.
 
-    A training that ends early (a time limit) is kept as well. A resumed training repeats the epochs since then
-    with the same draws, so it loses time and nothing else.
+    A training that ends early (a time limit) is kept as well. A resumed training repeats the epochs since
+    then with the same draws, so it loses time and nothing else.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:

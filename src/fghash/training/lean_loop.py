@@ -1,8 +1,8 @@
 """Lightning's loop over the batches of an epoch without what a step of a millisecond cannot afford.
 
-On cached features a step of a head takes about a millisecond, and so do the hooks around it. The loop here does
-the same in the same order for the plain case (one process, full precision, no accumulation or clipping, no
-profiler) and calls only hooks that somebody wrote; any other case goes through Lightning's own.
+On cached features a step of a head takes about a millisecond, and so do the hooks around it. The loop here
+does the same in the same order for the plain case (one process, full precision, no accumulation or clipping,
+no profiler) and calls only hooks that somebody wrote; any other case goes through Lightning's own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _plain(trainer: pl.Trainer, method: pl.LightningModule) -> bool:
         method.automatic_optimization
         and isinstance(trainer.strategy, SingleDeviceStrategy)
         and type(trainer.precision_plugin) is Precision
-        and type(trainer.profiler) is PassThroughProfiler
+        and type(vars(trainer)["profiler"]) is PassThroughProfiler
         and trainer.accumulate_grad_batches == 1
         and not trainer.gradient_clip_val
         and type(trainer.fit_loop.epoch_loop) is _TrainingEpochLoop

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fghash.errors import InputError
-from fghash.files import replacing
+from fghash.files import cannot_write, replacing
 from fghash.methods.base import HashingMethod
 
-WEIGHTS, FACTS = "model.safetensors", "model.json"
+WEIGHTS, BACKBONE, FACTS = "model.safetensors", "backbone.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,48 @@ class StoredModel:
     width: int = 0
 
 
-def save_model(folder: Path, method: HashingMethod, class_names: Sequence[str]) -> None:
+def save_model(
+    folder: Path, method: HashingMethod, class_names: Sequence[str], shared: Path | None = None
+) -> None:
     """Write the weights that were scored (safetensors, no pickle) and the names of the classes.
+
+    Args:
+        folder: of the run.
+        method: with these weights.
+        class_names: of the classes.
+        shared: folder of frozen backbones: a backbone that was not trained is stored there once, and every
+            run has a hard link to it (a copy where the file system has no links).
 
     Raises:
         InputError: the folder cannot be written.
     """
     state = {name: value.detach().cpu().contiguous().clone() for name, value in method.state_dict().items()}
+    frozen = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    if shared is not None and frozen and method.backbone.config.freeze == "all":
+        state = {name: value for name, value in state.items() if name not in frozen}
+        _link(frozen, shared / f"{method.backbone.content}.safetensors", folder / BACKBONE)
     with replacing(folder / WEIGHTS, "runs") as temporary:
         save_file(state, temporary)
     names = [str(name) for name in class_names]
     facts = {"num_classes": method.num_classes, "class_names": names, "width": method.backbone.width}
     with replacing(folder / FACTS, "runs") as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _link(state: dict[str, Tensor], shared: Path, own: Path) -> None:
+    """``own`` as another name of ``shared``, which is written if it is not there."""
+    if not shared.is_file():
+        try:
+            shared.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(shared, "runs", error) from error
+        with replacing(shared, "runs") as temporary:
+            save_file(state, temporary)
+    with replacing(own, "runs") as temporary:
+        try:
+            os.link(shared, temporary)
+        except OSError:
+            shutil.copyfile(shared, temporary)
 
 
 def load_model(folder: Path) -> StoredModel:
@@ -61,6 +92,7 @@ def load_model(folder: Path) -> StoredModel:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         names = tuple(str(name) for name in facts["class_names"])
         number, width = int(facts["num_classes"]), int(facts.get("width", 0))
-        return StoredModel(load_file(folder / WEIGHTS), number, names, width)
+        frozen = load_file(folder / BACKBONE) if (folder / BACKBONE).is_file() else {}
+        return StoredModel({**frozen, **load_file(folder / WEIGHTS)}, number, names, width)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
         raise InputError(f"run: the model in '{folder}' is damaged ({error})") from error

@@ -27,7 +27,9 @@ def importances(study: Any) -> dict[str, float]:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         found: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except ImportError:
-        raise InputError("--importance: needs the package scikit-learn (pip install 'fghash[tune]')") from None
+        raise InputError(
+            "--importance: needs the package scikit-learn (pip install 'fghash[tune]')"
+        ) from None
     return found
 
 

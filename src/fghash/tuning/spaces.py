@@ -1,8 +1,8 @@
 """Search spaces: what tuning may vary, as ranges and choices of settings.
 
-A space is YAML, one setting a line: ``{low: 1e-4, high: 0.1, log: true}``, ``{low: 1, high: 8, type: int}`` or
-``{choice: [a, b]}``. All methods share one for the optimiser and the batches; a method's own lies beside its
-presets and goes over it, ``null`` taking a setting out.
+A space is YAML, one setting a line, as ``optim.lr: {low: 1.0e-4, high: 0.1, log: true}``, with ``type: int``
+where the numbers are whole, or ``{choice: [a, b]}``. All methods share one for the optimiser and the batches;
+a method's own lies beside its presets and goes over it, ``null`` taking a setting out.
 """
 
 from __future__ import annotations

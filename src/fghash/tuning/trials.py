@@ -102,9 +102,17 @@ def open_study(plan: Plan, journal: Path) -> Any:
         try:
             backend = optuna.storages.journal.JournalFileBackend(str(journal))
             storage = optuna.storages.JournalStorage(backend)
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=40) if plan.prune else optuna.pruners.NopPruner()
+            pruner = (
+                optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=40)
+                if plan.prune
+                else optuna.pruners.NopPruner()
+            )
             study = optuna.create_study(
-                storage=storage, study_name=plan.study, direction="maximize", load_if_exists=True, pruner=pruner
+                storage=storage,
+                study_name=plan.study,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=pruner,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"--out: '{journal}' is damaged ({error}); delete it to begin anew") from error
@@ -218,7 +226,7 @@ def _with_cached_features(run: Run, devices: Any, shared: dict[str, Any]) -> Non
 
 
 def epochs_for(plan: Plan, run: Run) -> tuple[int, int]:
-    """Epochs that come closest to the planned image passes, one at least; and the image passes that they are."""
+    """Epochs that come closest to the planned image passes, one at least, and the passes that they are."""
     items, size = run.data.train_items_of_epoch(), run.config.batch_size
     an_epoch = max(1, items // size) * size
     passes = 30 * len(run.data.train_labels) if plan.passes is None else plan.passes

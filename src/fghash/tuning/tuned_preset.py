@@ -53,12 +53,13 @@ def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, A
 
 def _header(plan: Plan, facts: Mapping[str, Any]) -> str:
     base = plan.base
-    return (
-        f"# {base.method.name}, tuned for {base.bits} bits on {base.data.name} with {base.backbone.name}: best of "
-        f"{facts['trials']} trials ({facts['pruned']} pruned, {facts['failed']} failed)\n"
-        f"# by val/map {facts['val_map']} on {facts['validation']:g} of the training images; test queries were "
-        "not read.\n"
+    counts = f"{facts['trials']} trials ({facts['pruned']} pruned, {facts['failed']} failed)"
+    lines = (
+        f"{base.method.name}, tuned for {base.bits} bits on {base.data.name} with {base.backbone.name}:",
+        f"the best of {counts} by val/map {facts['val_map']}",
+        f"on {facts['validation']:g} of the training images; test queries were not read.",
     )
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _counts(study: Any) -> dict[str, int]:

@@ -189,7 +189,7 @@ def test_too_little_room_is_said_before_anything_is_written(files: Files, tmp_pa
     with pytest.raises(InputError, match=r"needs .* GB, only .* GB are free"):
         decoded(files, str(tmp_path / "cache"), "f", 20, 1)
     assert leaves_nothing(tmp_path / "cache")
-    monkeypatch.setattr(cache_build, "_free_memory", lambda: 100)
+    monkeypatch.setattr(cache_build, "free_memory", lambda: 100)
     with pytest.raises(InputError, match=r"--data\.cache: memory needs"):
         decoded(files, "ram", "f", 20, 1)
 

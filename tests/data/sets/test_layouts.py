@@ -43,7 +43,7 @@ def found(splits: Splits) -> Rows:
 
 
 def test_the_registry_is_the_test_plan():
-    assert set(LAYOUTS) | {"synthetic", "cifar10"} == set(DATASETS)
+    assert set(LAYOUTS) | {"synthetic", "cifar10", "features"} == set(DATASETS)
 
 
 def test_splits_are_those_of_the_lists(miniature):

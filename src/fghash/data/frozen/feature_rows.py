@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -70,8 +71,8 @@ class FeatureRows:
         return Features(pooled, {int(kind.removeprefix("level")): map_ for kind, map_ in found.items()})
 
     def view_of(self, rows: NDArray[np.int64], epoch: int, training_seed: int) -> NDArray[np.int64] | int:
-        """Which view of each item the epoch takes: each once in as many epochs as there are views, in an order
-        drawn for the item.
+        """Which view of each item the epoch takes: each once in as many epochs as there are views, in an
+        order drawn for the item.
         """
         count = len(self.views)
         if count == 1:
@@ -125,7 +126,7 @@ class FeatureLoader:
         self.labels = torch.from_numpy(np.ascontiguousarray(items.labels))
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return math.ceil(len(self.sampler) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         source: Any = self.items.source

@@ -23,7 +23,9 @@ from fghash.errors import InputError
 from fghash.files import reserve
 
 VERSION = 1
-BLOCK = 64  # items that are computed together; the same batches whoever builds, and however often it broke off
+BLOCK = (
+    64  # items that are computed together; the same batches whoever builds, and however often it broke off
+)
 
 Rows = NDArray[np.float16]
 
@@ -107,6 +109,18 @@ def open_unit(folder: Path, n_rows: int) -> OpenUnit:
             f"--data.features: {folder} is truncated ({found} of {math.prod(shape) * 2} bytes), {DELETE}"
         )
     return OpenUnit(np.memmap(folder / "rows", np.float16, "r", shape=shape), sums, str(folder))
+
+
+def check_unit(folder: Path) -> None:
+    """Read a whole unit and compare every checksum.
+
+    Raises:
+        InputError: as :func:`open_unit` and :meth:`OpenUnit.take`.
+    """
+    shape = read_json(folder / "about.json").get("shape") or [0]
+    unit = open_unit(folder, int(shape[0]))
+    for start in range(0, len(unit.rows), 16 * BLOCK):
+        unit.take(np.arange(start, min(start + 16 * BLOCK, len(unit.rows)), dtype=np.int64))
 
 
 class Construction:

@@ -124,7 +124,9 @@ def _parquet(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
-        raise InputError("--data.root: a .parquet file needs the package pyarrow (pip install pyarrow)") from None
+        raise InputError(
+            "--data.root: a .parquet file needs the package pyarrow (pip install pyarrow)"
+        ) from None
     table = parquet.read_table(path)
     return {
         name: _stacked(table[name].to_pylist())
@@ -142,7 +144,7 @@ def _stacked(values: list[Any]) -> NDArray[Any]:
 def _vectors(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
     if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.shape[1]:
         raise InputError(
-            f"--data.root: features of {path} are {values.shape} of {values.dtype}, expected (n, width) numbers"
+            f"--data.root: features of {path} are {values.shape} of {values.dtype}, expected (n, width)"
         )
     vectors = values.astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(vectors).all(1))

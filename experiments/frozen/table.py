@@ -4,7 +4,7 @@ For every data set, backbone and method: `fghash tune` (32 bits, val/map on a fi
 each length and seed with the tuned preset. Everything runs in this one process, one training at a time; what
 is finished is skipped, so the command can be started again after any interruption.
 
-    python experiments/tables/frozen.py experiments/tables/frozen.yaml --set root=cub50 --set weights=FILE \\
+    python experiments/frozen/table.py experiments/frozen/cub50.yaml --set root=cub50 --set weights=FILE \\
         --runs runs --tuned tuned [--methods hashnet phpq] [--trials 20]
 
 The grid's header says what it reproduces and how long it takes.
@@ -51,7 +51,12 @@ def main() -> int:
             for seed in grid["seeds"]:
                 began = time.monotonic()
                 result = fit(
-                    grid["common"], method=method, bits=bits, seed=seed, preset=str(preset), runs=str(given.runs)
+                    grid["common"],
+                    method=method,
+                    bits=bits,
+                    seed=seed,
+                    preset=str(preset),
+                    runs=str(given.runs),
                 )
                 shown = " ".join(f"{each.bits}:{each.scores['map']:.4f}" for each in result.records)
                 print(f"{method} {bits} seed {seed}: {shown} ({time.monotonic() - began:.1f} s)", flush=True)
@@ -97,7 +102,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("grid", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for ${NAME} in the grid")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="for ${NAME} in the grid"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--tuned", type=Path, default=Path("tuned"))
     parser.add_argument("--methods", nargs="+")
