@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from processes import run_all
 
@@ -54,11 +55,16 @@ def test_two_files_make_a_method(tmp_path: Path) -> None:
     assert n_passed >= 13, printed
 
 
+def joined(block: str) -> list[str]:
+    """The lines of a block, those that a backslash continues in one."""
+    return block.replace("\\\n", " ").splitlines()
+
+
 def test_every_command_names_known_things() -> None:
     from fghash.cli.entry import COMMANDS
     from fghash.registry import DATASETS, METHODS
 
-    lines = [line.partition("#")[0] for block in blocks("bash") for line in block.splitlines()]
+    lines = [line.partition("#")[0] for block in blocks("bash") for line in joined(block)]
     words = [shlex.split(line) for line in lines if line.startswith("fghash ")]
     assert words
     for command in words:
@@ -74,6 +80,21 @@ def test_the_table_of_methods_is_that_of_the_registry() -> None:
     section = README.partition("## Reproduction fidelity")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    "grid", sorted((ROOT / "experiments" / "frozen").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_frozen_grid_makes_runs(grid: Path) -> None:
+    from fghash.registry import METHODS
+    from fghash.settings.resolve import choose
+    from fghash.settings.sources import mapping_layer
+
+    content = yaml.safe_load(re.sub(r"\$\{\w+\}", "here", grid.read_text(encoding="utf-8")))
+    assert set(content["methods"]) <= set(METHODS)
+    for method in content["methods"]:
+        layers = [mapping_layer(content["common"]), mapping_layer({"method": method})]
+        assert choose(layers).method == method
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def test_columns_begin_as_promised(tmp_path: Path) -> None:
         "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std",
         "data_fingerprint", "trained_bits", "preset", "trials", "variant", "selection", "protocol",
         "epochs", "image_passes", "batch_size", "train_seconds", "stopped_by_time", "map_real",
-        "map_real_std", "n_queries", "precision_at_9", "precision_at_10", "queries_in_gallery", "truncated_images", "notes",
-        "data_description", "group",
+        "map_real_std", "n_queries", "precision_at_9", "precision_at_10", "queries_in_gallery",
+        "truncated_images", "notes", "data_description", "group",
     ]  # fmt: skip
 
 
