@@ -27,7 +27,7 @@ from fghash.errors import InputError
 from fghash.registry import METHODS
 from fghash.settings.resolve import configure
 from fghash.tuning.spaces import read_space
-from fghash.tuning.trials import Plan, check, open_study, run_trials
+from fghash.tuning.trials import Plan, check, opened_study, run_trials
 from fghash.tuning.tuned_preset import write_tuned
 
 
@@ -76,9 +76,9 @@ def tuned(method: str, grid: Mapping[str, Any], given: argparse.Namespace) -> Pa
     check(plan)
     path: Path = given.tuned / plan.folder / f"{method}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    study = open_study(plan, path.with_suffix(".journal"))
-    run_trials(plan, study, lambda line: print(line, flush=True))
-    write_tuned(plan, study, path, " ".join(["python", *sys.argv]))
+    with opened_study(plan, path.with_suffix(".journal")) as study:
+        run_trials(plan, study, lambda line: print(line, flush=True))
+        write_tuned(plan, study, path, " ".join(["python", *sys.argv]))
     return path
 
 

@@ -132,3 +132,36 @@ def test_a_place_that_cannot_be_written_is_one_line(images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(words(images, tmp_path / "file", *small(tmp_path))) == 2
     assert "--out: cannot write" in capsys.readouterr().err
+
+
+def test_a_killed_trial_is_run_again_and_does_not_count(images, tmp_path, monkeypatch, capsys):
+    from fghash.tuning import trials
+
+    score, calls = trials._score, []
+
+    def killed_once(plan, settings, trial, shared):
+        calls.append(dict(settings))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(plan, settings, trial, shared)
+
+    monkeypatch.setattr(trials, "_score", killed_once)
+    given = words(images, tmp_path / "tuned", *small(tmp_path), trials=3)
+    assert main(given) == 130
+    assert main(given) == 0
+    assert calls[2] == calls[1]
+    assert len(calls) == 4
+    facts = yaml.safe_load((tmp_path / "tuned" / "folder-test_resnet-16" / "classify.yaml").read_text())[
+        "tuned"
+    ]
+    assert (facts["trials"], facts["failed"]) == (3, 0)
+
+
+def test_a_study_in_use_is_one_line(images, tmp_path, capsys):
+    from filelock import FileLock
+
+    place = tmp_path / "tuned" / "folder-test_resnet-16"
+    place.mkdir(parents=True)
+    with FileLock(place / ".classify.journal.lock"):
+        assert main(words(images, tmp_path / "tuned", *small(tmp_path))) == 2
+    assert "is in use by another fghash tune" in capsys.readouterr().err

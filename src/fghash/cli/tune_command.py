@@ -83,7 +83,7 @@ def _plan(sources: Sequence[dict[str, Any]], own: dict[str, Any]) -> Plan:
 
 def _tune(plan: Plan, n_trials: int, out: Path, importance: bool, command: Sequence[str]) -> int:
     from fghash.tuning.importance import importances, lines, plot
-    from fghash.tuning.trials import open_study, run_trials
+    from fghash.tuning.trials import opened_study, run_trials
     from fghash.tuning.tuned_preset import write_tuned
 
     folder, method = out / plan.folder, plan.base.method.name
@@ -91,19 +91,21 @@ def _tune(plan: Plan, n_trials: int, out: Path, importance: bool, command: Seque
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out: cannot write '{folder}' ({error.strerror})") from error
-    study = open_study(plan, folder / f"{method}.journal")
-    run_trials(plan, study, lambda text: print(text, flush=True))
-    preset = folder / f"{method}.yaml"
-    if n_trials:
-        facts = write_tuned(plan, study, preset, shlex.join(["fghash", "tune", *command]))
-        print(f"best val/map {facts['val_map']:.4f} of {facts['trials']} trials ({facts['pruned']} pruned)")
-        print(f"tuned preset: {preset}; use fghash fit --method {method} --preset {preset}")
-    if importance:
-        shares = importances(study)
-        print("\n".join(lines(shares)))
-        picture = folder / f"{method}.importance.png"
-        plot(shares, picture, f"{method} on {plan.folder}")
-        notice(f"plot: {picture}")
+    with opened_study(plan, folder / f"{method}.journal") as study:
+        run_trials(plan, study, lambda text: print(text, flush=True))
+        preset = folder / f"{method}.yaml"
+        if n_trials:
+            facts = write_tuned(plan, study, preset, shlex.join(["fghash", "tune", *command]))
+            print(
+                f"best val/map {facts['val_map']:.4f} of {facts['trials']} trials ({facts['pruned']} pruned)"
+            )
+            print(f"tuned preset: {preset}; use fghash fit --method {method} --preset {preset}")
+        if importance:
+            shares = importances(study)
+            print("\n".join(lines(shares)))
+            picture = folder / f"{method}.importance.png"
+            plot(shares, picture, f"{method} on {plan.folder}")
+            notice(f"plot: {picture}")
     return 0
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from filelock import FileLock, Timeout
 
 from fghash.errors import InputError
-from fghash.pipeline import Run, cache_features, prepare, silent
+from fghash.pipeline import Run, build_data, cache_features, prepare
 from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import canonical_json
 from fghash.settings.resolve import configure
@@ -26,6 +29,7 @@ from fghash.training.trainer import build_trainer, choose_devices
 from fghash.tuning.spaces import Dimension, check_settings
 
 Say = Callable[[str], None]
+ERROR = "error"  # of a failed trial, among its attributes
 _REPORTS = 5  # scores of a trial on its way, by which it may be pruned
 
 
@@ -60,16 +64,16 @@ class Plan:
 
     @property
     def folder(self) -> str:
-        """``<data>-<backbone>-<bits>``."""
+        """``<data>-<backbone>-<bits>``; of one's own data with their title."""
         base = self.base
-        backbone = base.backbone.name.replace("/", "_").replace(":", "_")
-        return f"{base.data.name}-{backbone}-{base.bits}"
+        title = base.data.settings.get("title")
+        parts = [base.data.name, *([title] if title else []), base.backbone.name, str(base.bits)]
+        return "-".join(re.sub(r"[^\w.]+", "_", str(part)) for part in parts)
 
-    @property
-    def study(self) -> str:
-        """Name of the study: it goes on only with the same space, settings and budget."""
+    def study(self, fingerprint: str) -> str:
+        """Name of the study: it goes on only with the same data, space, settings and budget."""
         base = scientific(self.base)
-        said = [base, [repr(each) for each in self.space], self.passes, self.seed, self.prune]
+        said = [base, fingerprint, [repr(each) for each in self.space], self.passes, self.seed, self.prune]
         weights = self.base.backbone.weights
         digest = hashlib.sha256(canonical_json([*said, weights]).encode()).hexdigest()[:12]
         return f"{self.base.method.name}-{digest}"
@@ -90,39 +94,58 @@ def check(plan: Plan) -> None:
     check_settings(plan.space, flat(document(plan.base)))
 
 
-def open_study(plan: Plan, journal: Path) -> Any:
-    """The Optuna study in ``journal``, begun or continued; a trial that a kill left running counts as failed.
+@contextmanager
+def opened_study(plan: Plan, journal: Path) -> Iterator[Any]:
+    """The Optuna study in ``journal``, begun or continued, for this process alone.
+
+    A trial that a kill left running is run again.
 
     Raises:
-        InputError: Optuna is not installed, or the journal is damaged.
+        InputError: Optuna is not installed, the journal is damaged, or another process has it.
     """
     optuna = import_optuna()
+    name = plan.study(build_data(plan.base, with_queries=False).fingerprint)
+    try:
+        lock = FileLock(journal.with_name(f".{journal.name}.lock"), timeout=0)
+        with lock:
+            study = _study(optuna, name, journal, plan.prune)
+            _repeat_killed(optuna, study)
+            done = len(study.get_trials(deepcopy=False))
+            study.sampler = optuna.samplers.TPESampler(seed=plan.seed * 100_003 + done)
+            if not done:
+                study.enqueue_trial(_start(plan), skip_if_exists=True)
+            yield study
+    except Timeout:
+        raise InputError(f"--out: '{journal}' is in use by another fghash tune, wait for its end") from None
+
+
+def _study(optuna: Any, name: str, journal: Path, prune: bool) -> Any:
+    pruners = optuna.pruners
+    pruner = pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=40) if prune else pruners.NopPruner()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             backend = optuna.storages.journal.JournalFileBackend(str(journal))
             storage = optuna.storages.JournalStorage(backend)
-            pruner = (
-                optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=40)
-                if plan.prune
-                else optuna.pruners.NopPruner()
-            )
-            study = optuna.create_study(
-                storage=storage,
-                study_name=plan.study,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=pruner,
+            return optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"--out: '{journal}' is damaged ({error}); delete it to begin anew") from error
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    done = len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(seed=plan.seed * 100_003 + done)
-    if not done:
-        study.enqueue_trial(_start(plan), skip_if_exists=True)
-    return study
+
+
+def _repeat_killed(optuna: Any, study: Any) -> None:
+    states = optuna.trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        study.tell(trial.number, state=states.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def ended_trials(study: Any) -> dict[str, int]:
+    """How many trials were completed, pruned, and failed by an error; killed ones do not count."""
+    trials = study.get_trials(deepcopy=False)
+    states = [trial.state.name for trial in trials if trial.state.name != "FAIL" or ERROR in trial.user_attrs]
+    return {name: states.count(name.upper()) for name in ("complete", "pruned", "fail")}
 
 
 def import_optuna() -> Any:
@@ -156,7 +179,7 @@ def run_trials(plan: Plan, study: Any, say: Say) -> None:
     """
     optuna = import_optuna()
     shared: dict[str, Any] = {}
-    while (number := _finished(study, optuna)) < plan.trials:
+    while (number := sum(ended_trials(study).values())) < plan.trials:
         trial = study.ask()
         settings = {each.setting: each.draw(trial) for each in plan.space}
         try:
@@ -167,17 +190,12 @@ def run_trials(plan: Plan, study: Any, say: Say) -> None:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             outcome = "pruned"
         except InputError as error:
+            trial.set_user_attr(ERROR, str(error))
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             if number == 0:
                 raise  # with the preset's own settings: not the fault of a draw
             outcome = f"failed ({error})"
         say(f"{plan.base.method.name} trial {number + 1}/{plan.trials}: {outcome}{_best(study)}")
-
-
-def _finished(study: Any, optuna: Any) -> int:
-    states = optuna.trial.TrialState
-    ended = (states.COMPLETE, states.PRUNED, states.FAIL)
-    return len(study.get_trials(deepcopy=False, states=ended))
 
 
 def _best(study: Any) -> str:
@@ -267,6 +285,3 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(branch, {})
         place[leaf] = value
     return found
-
-
-__all__ = ["Plan", "check", "epochs_for", "nested", "open_study", "run_trials", "silent"]

@@ -14,7 +14,7 @@ from fghash.errors import InputError
 from fghash.files import replacing
 from fghash.presets import read_preset
 from fghash.settings.config import plain
-from fghash.tuning.trials import Plan, nested
+from fghash.tuning.trials import Plan, ended_trials, nested
 
 _SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
 
@@ -27,7 +27,7 @@ def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, A
     Raises:
         InputError: no trial was completed, or the file cannot be written.
     """
-    counts = _counts(study)
+    counts = ended_trials(study)
     if not counts["complete"]:
         raise InputError(f"tune: none of {sum(counts.values())} trials was completed, nothing to write")
     best = {each.setting: each.value(study.best_params[each.setting]) for each in plan.space}
@@ -60,11 +60,6 @@ def _header(plan: Plan, facts: Mapping[str, Any]) -> str:
         f"on {facts['validation']:g} of the training images; test queries were not read.",
     )
     return "".join(f"# {line}\n" for line in lines)
-
-
-def _counts(study: Any) -> dict[str, int]:
-    states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
-    return {name: states.count(name) for name in ("complete", "pruned", "fail")}
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
