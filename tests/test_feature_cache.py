@@ -176,6 +176,25 @@ def test_training_takes_views_and_evaluation_the_first(images):
     assert not all(same)
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_batches_of_all_processes_are_that_of_one(world, images, monkeypatch):
+    work = job(images, Reads(pooled=True), features="ram", views=3, batch_size=6)
+    use_cached_features(work, "ram", silent)
+
+    def batches(rank, count):
+        monkeypatch.setattr("fghash.data.sampling.process", lambda: (rank, count))
+        loaders = (work.data.train_dataloader(), work.data.query_dataloader())
+        return [list(loader) for loader in loaders]
+
+    train, query = batches(0, 1)
+    shares = [batches(rank, world) for rank in range(world)]
+    for step, batch in enumerate(train):
+        together = torch.cat([share[0][step].features.vector for share in shares])
+        assert torch.equal(together, batch.features.vector)
+    found = sorted(int(i) for share in shares for batch in share[1] for i in batch.index)
+    assert found == sorted(int(i) for batch in query for i in batch.index)
+
+
 def _build_in_a_process(root, where):
     torch.set_num_threads(1)
     build(job(root), where, silent)
@@ -271,6 +290,15 @@ def test_a_damaged_cache_is_one_line(damage, images, tmp_path):
     work = job(images, Reads(pooled=True))
     with pytest.raises(InputError, match=r"--data.features: .*train-pooled-view0.*delete that folder"):
         read_all(work, tmp_path)
+
+
+def test_features_of_another_network_in_its_place_are_refused(images, tmp_path):
+    other = job(images, Reads(pooled=True), network="test_efficientnet")
+    build(other, str(tmp_path), silent)
+    work = job(images, Reads(pooled=True))
+    (tmp_path / other.name).rename(tmp_path / work.name)
+    with pytest.raises(InputError, match=r"holds features \(\d+,\), the network gives \(\d+,\)"):
+        use_cached_features(work, str(tmp_path), silent)
 
 
 def test_features_beyond_float16_are_refused(images, tmp_path):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from fghash import compiled
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
 from fghash.evaluation import TieGroups, evaluate
-from fghash.evaluation.kernels import compiled
 from fghash.evaluation.work import Work, default_threads, parse_memory
 
 FIELDS = ("offsets", "nearer", "size", "relevant", "distance")
@@ -221,17 +221,47 @@ evaluate(RealCodes(random.standard_normal((7, 6))), gallery, labels[:7], labels,
 
 
 def test_without_a_writable_folder_kernels_are_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    def nowhere(*arguments):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def njit(nogil: bool, cache: bool = False):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
+    monkeypatch.setattr(compiled, "_Cache", nowhere)
+    assert compiled.compiled(lambda x: x + 1)(1) == 2
 
-    monkeypatch.setattr(compiled.numba, "njit", njit)
-    assert compiled.compiled(abs) is abs
-    assert asked == [True, False]
+
+SCORE = """
+import numpy as np
+from fghash.codes import BinaryCodes
+from fghash.evaluation import evaluate
+random = np.random.default_rng(0)
+gallery, queries = (BinaryCodes.from_signs(random.standard_normal((n, 16))) for n in (30, 6))
+print(evaluate(queries, gallery, np.arange(6) % 3, np.arange(30) % 3).scores["map"])
+"""
+
+
+def score_in_a_process(**environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", SCORE],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.xdist_group("processes")
+def test_a_compiler_that_is_off_and_a_damaged_cache_cost_time_only(tmp_path: Path) -> None:
+    expected = score_in_a_process(NUMBA_CACHE_DIR=str(tmp_path))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".nbi", ".nbc"}
+    for path in files:
+        path.write_bytes(b"damaged")
+    assert score_in_a_process(NUMBA_CACHE_DIR=str(tmp_path)) == expected
+    assert score_in_a_process(NUMBA_DISABLE_JIT="1") == expected
+
+
+@pytest.mark.parametrize("value", ["2", 0, True, 1.5])
+def test_threads_are_a_whole_number(value: object) -> None:
+    with pytest.raises(InputError, match=r"threads: .*, expected a whole number of 1 or more"):
+        Work.of(threads=value)  # type: ignore[arg-type]
 
 
 def test_without_numba_numpy_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ class Work:
             device.
         """
         for name, value in (("threads", threads), ("memory", memory)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: {value}, expected 1 or more")
+            if value is not None and (type(value) is not int or value < 1):
+                raise InputError(f"{name}: {value!r}, expected a whole number of 1 or more")
         kernel = _kernel(kernel, device)
         device = _device("cpu" if device is None else device) if kernel == "torch" else "cpu"
         threads = 1 if kernel == "torch" else threads or default_threads()
@@ -121,15 +121,25 @@ def _kernel(kernel: str, device: str | None) -> str:
         return "torch"
     if kernel not in ("auto", "numba"):
         return kernel
+    reason = _without_numba()
+    if reason is None:
+        return "numba"
+    if kernel == "auto":
+        return "numpy"
+    raise InputError(f"kernel: 'numba', {reason}; expected auto or numpy")
+
+
+def _without_numba() -> str | None:
+    """Why numba's kernels cannot be used, ``None`` if they can."""
     try:
-        import numba  # noqa: F401
+        import numba
     except ImportError as error:
-        if kernel == "auto":
-            return "numpy"
-        raise InputError(
-            f"kernel: 'numba', which cannot be imported ({error}); expected auto or numpy"
-        ) from None
-    return "numba"
+        return f"which cannot be imported ({error})"
+    return (
+        "whose compiler is switched off (NUMBA_DISABLE_JIT)"
+        if getattr(numba.config, "DISABLE_JIT", 0)
+        else None
+    )
 
 
 def _device(name: str) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from fghash.compiled import compiled
 
 Pixels = NDArray[np.uint8]
 
@@ -61,11 +62,7 @@ def scaled(picture: Pixels, shape: tuple[int, int]) -> Pixels:
 
 
 def _compiled(function: Callable[..., None]) -> Any:
-    """Compile at first use, without holding the GIL; keep the result on disk where any folder is writable."""
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, error_model="numpy")(function)
+    return compiled(function, error_model="numpy")
 
 
 @_compiled

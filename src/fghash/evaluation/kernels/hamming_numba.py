@@ -13,7 +13,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from fghash.evaluation.kernels.compiled import compiled
+from fghash.compiled import compiled
 from fghash.evaluation.kernels.hamming_sliced import MOST_WORDS, Slices, count_slices, slices
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work

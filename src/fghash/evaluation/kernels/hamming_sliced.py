@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fghash.evaluation.kernels.compiled import compiled
+from fghash.compiled import compiled
 
 _WORDS = 8  # of 64 items: a tile
 _TILE = 64 * _WORDS

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from fghash.codes import QuantizedCodes, RealCodes
+from fghash.compiled import compiled
 from fghash.evaluation.distances import item_parts, prepare_distances, query_parts
-from fghash.evaluation.kernels.compiled import compiled
 from fghash.evaluation.kernels.nearness_numpy import Counter, Levels
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
