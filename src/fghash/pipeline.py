@@ -29,7 +29,7 @@ from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.scoring import Galleries, Scored, score
 from fghash.settings.adaptation import DataFacts, adapted
-from fghash.settings.config import RunConfig, document, scientific
+from fghash.settings.config import BackboneConfig, RunConfig, document, scientific
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
@@ -144,10 +144,10 @@ def _build_backbone(config: RunConfig, data: RetrievalDataModule) -> Backbone:
     """The network; where the data are vectors already, what stands in its place."""
     if data.given_width is None:
         return Backbone(config.backbone, data.image_size, rounds=data.features is not None)
-    asked = sorted(key for key in config.asked if key.startswith("backbone."))
-    if asked and config.backbone.name != GIVEN:
+    if config.backbone != BackboneConfig() and config.backbone.name != GIVEN:
         raise InputError(
-            f"--{asked[0]}: not used with --data {config.data.name}, whose vectors a network gave already"
+            f"--backbone: {config.backbone.name} with settings of its own, expected none with --data "
+            f"{config.data.name}, whose vectors a network gave already"
         )
     return GivenFeatures(data.given_width)
 

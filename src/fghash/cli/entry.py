@@ -152,6 +152,8 @@ def _interrupted(words: list[str]) -> int:
 def _resumes(words: list[str]) -> str:
     if words[:1] == ["fit"]:
         return "; the same command resumes from the last checkpoint"
+    if words[:1] in (["tune"], ["features"]):
+        return "; the same command resumes"
     return "; the same command resumes the download" if words[:2] == ["data", "prepare"] else ""
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -214,7 +215,7 @@ def _score(plan: Plan, settings: Mapping[str, Any], trial: Any, shared: dict[str
     epochs, passes = epochs_for(plan, run)
     trial.set_user_attr("image_passes", passes)
     with tempfile.TemporaryDirectory(prefix="fghash-tune-") as folder:
-        changed = {**config.trainer, "max_epochs": epochs, "enable_progress_bar": False}
+        changed = {**config.trainer, "max_epochs": epochs, "enable_progress_bar": sys.stderr.isatty()}
         changed["check_val_every_n_epoch"] = max(1, epochs // _REPORTS)
         run = replace(run, config=replace(config, trainer=changed), folder=RunFolder(Path(folder)))
         trainer = build_trainer(

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from fghash import api
+from fghash.cli import main
 from fghash.data.sets.features import read_features
 from fghash.errors import InputError
 from fghash.registry import METHODS
@@ -106,9 +107,23 @@ def test_a_method_that_reads_maps_is_refused(name, file, tmp_path):
 
 
 def test_a_backbone_is_refused(file, tmp_path):
-    settings = {"data": {"name": "features", "root": str(file)}, "backbone": "test_resnet"}
-    with pytest.raises(InputError, match=r"--backbone.name: not used with --data features"):
+    settings = {"data": {"name": "features", "root": str(file)}, "backbone": "resnet50"}
+    with pytest.raises(InputError, match=r"--backbone: resnet50 .*, expected none with --data features"):
         api.fit(settings, method="hashnet", gpus=0, runs=str(tmp_path / "runs"))
+
+
+def test_the_printed_config_alone_runs_again(file, tmp_path, capsys):
+    words = ["fit", "--method", "classify", "--data", "features", "--data.root", str(file), "--gpus", "0"]
+    words += ["--trainer.max_epochs", "1", "--batch_size", "8", "--runs", str(tmp_path / "runs")]
+    assert main([*words, "--print_config"]) == 0
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["fit", "--config", str(tmp_path / "run.yaml")]) == 0
+    assert "finished before" in capsys.readouterr().out
+    (stored,) = (tmp_path / "runs").glob("*/*/*/*/config.yaml")
+    assert main(["fit", "--config", str(stored)]) == 0
+    assert "finished before" in capsys.readouterr().out
 
 
 def nan():
