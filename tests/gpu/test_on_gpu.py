@@ -1,0 +1,170 @@
+"""What only a GPU can show: every method fits, resumes and encodes there, and no step waits for it."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from contract import tiny_data, tiny_method
+from fghash import api
+from fghash.batch import Reads
+from fghash.cli import main
+from fghash.codes import BinaryCodes, RealCodes
+from fghash.evaluation import evaluate
+from fghash.feature_cache import FeatureJob, use_cached_features
+from fghash.registry import METHODS
+from fghash.store import RunFolder
+from fghash.training.callbacks import LAST
+from fghash.training.lean_loop import use_lean_loop
+from fghash.training.trainer import Devices, build_trainer
+from image_folder import write_images
+from test_feature_cache import job
+
+SMALL = [
+    "--data.image_size",
+    "32",
+    "--batch_size",
+    "6",
+    "--bits",
+    "16",
+    "--trainer.enable_progress_bar",
+    "false",
+]
+_NEAR = 1e-3  # of a threshold: there a bit may differ between devices
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+def fit(root, runs, *more, method="hashnet", gpus="1"):
+    words = ["fit", "--method", method, "--data", "folder", "--data.root", str(root), "--runs", str(runs)]
+    return main([*words, *SMALL, "--trainer.max_epochs", "2", "--gpus", gpus, *more])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize(
+    "more", [(), ("--data.cache", "ram", "--data.validation", "0.3")], ids=["plain", "cached"]
+)
+def test_every_method_fits(name, more, images, tmp_path):
+    assert fit(images, tmp_path / "runs", *more, method=name) == 0
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_cpu_and_gpu_encode_a_model_to_the_same_codes(name, images, tmp_path):
+    """Bits may differ where the value lies near its threshold, and nowhere else; how many is printed."""
+    assert fit(images, tmp_path / "runs", method=name) == 0
+    (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/*/*/*/config.yaml"))
+    files = [images / item for item in RunFolder(folder).read_items("gallery")]
+    here, there = (api.load_run(folder, device).encode(files) for device in ("cpu", "cuda"))
+    arrays = [each for each in vars(here) if isinstance(getattr(here, each), np.ndarray)]
+    differing = sum(int((getattr(here, key) != getattr(there, key)).sum()) for key in arrays)
+    total = sum(getattr(here, key).size for key in arrays)
+    print(f"{name}: {differing} of {total} differ")
+    assert differing <= max(1, total // 200)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_training_resumes(name, tmp_path):
+    """From the checkpoint of the second epoch the same batches follow; weights agree to rounding."""
+
+    def trained(folder, resume=None, stop=None):
+        data = tiny_data()
+        method = tiny_method(name, data)
+        data.train_order = method.train_sampler(data.train_labels)
+        settings = {"max_epochs": 4, "enable_progress_bar": False}
+        trainer = build_trainer(folder, Devices("gpu", 1), settings, seed=0, loggers=[], validates=False)
+        trainer.callbacks += [_StopAfter(stop)]
+        use_lean_loop(trainer, method)
+        trainer.fit(method, datamodule=data, ckpt_path=resume)
+        return {key: value.float().cpu() for key, value in method.state_dict().items()}
+
+    straight = trained(tmp_path / "straight")
+    trained(tmp_path / "broken", stop=1)
+    resumed = trained(tmp_path / "broken", resume=str(tmp_path / "broken" / LAST))
+    assert straight.keys() == resumed.keys()
+    close = [torch.allclose(straight[key], resumed[key], rtol=1e-2, atol=1e-3) for key in straight]
+    assert np.mean(close) > 0.9
+
+
+class _StopAfter(pl.Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch == self.epoch
+
+
+class _Alert(pl.Callback):
+    """Raise where a step waits for the device, from the third step on."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        torch.cuda.set_sync_debug_mode("error" if batch_idx > 1 else "default")
+
+    def on_train_batch_end(self, trainer, pl_module, *arguments):
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_no_step_waits_for_the_device(name, tmp_path):
+    data = tiny_data()
+    method = tiny_method(name, data)
+    data.train_order = method.train_sampler(data.train_labels)
+    settings = {"max_epochs": 1, "enable_progress_bar": False}
+    trainer = build_trainer(tmp_path, Devices("gpu", 1), settings, seed=0, loggers=[], validates=False)
+    trainer.callbacks.append(_Alert())
+    use_lean_loop(trainer, method)
+    try:
+        trainer.fit(method, datamodule=data)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_bf16(name, images, tmp_path):
+    assert fit(images, tmp_path / "runs", "--trainer.precision", "bf16-mixed", method=name) == 0
+
+
+def test_all_gpus_and_the_memory_that_it_took(images, tmp_path):
+    torch.cuda.reset_peak_memory_stats()
+    assert fit(images, tmp_path / "runs", gpus="auto") == 0
+    print(f"peak memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
+
+
+@pytest.mark.parametrize("bits", [12, 64, 129, 512])
+def test_the_evaluators_kernels_agree_on_binary_codes(bits):
+    random = np.random.default_rng(bits)
+    gallery, queries = (BinaryCodes.from_signs(random.standard_normal((n, bits))) for n in (3000, 200))
+    labels = random.integers(10, size=3000), random.integers(10, size=200)
+    here = evaluate(queries, gallery, labels[1], labels[0])
+    there = evaluate(queries, gallery, labels[1], labels[0], device="cuda")
+    assert here.scores == there.scores
+
+
+def test_the_evaluators_kernels_agree_on_real_codes():
+    random = np.random.default_rng(0)
+    gallery, queries = (
+        RealCodes(random.standard_normal((n, 24)).astype(np.float32), "cosine") for n in (900, 70)
+    )
+    labels = random.integers(10, size=900), random.integers(10, size=70)
+    here = evaluate(queries, gallery, labels[1], labels[0])
+    there = evaluate(queries, gallery, labels[1], labels[0], device="cuda")
+    assert here.scores["map"] == pytest.approx(there.scores["map"], abs=1e-6)
+
+
+def test_features_from_the_gpu_are_those_of_the_cpu(images, tmp_path):
+    rows = []
+    for device in ("cpu", "cuda"):
+        work = job(images, Reads(pooled=True, levels=(3,)))
+        work = FeatureJob(work.backbone, work.data, work.reads, torch.device(device))
+        use_cached_features(work, "ram", lambda text: None)
+        rows.append(work.data.train_items.source.features(np.arange(21)))
+    assert torch.allclose(rows[0].vector, rows[1].vector, atol=_NEAR * 10)
+    assert torch.allclose(rows[0].maps[3], rows[1].maps[3], atol=_NEAR * 10)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_head_on_cached_features_fits(name, images, tmp_path):
+    more = ["--backbone.freeze", "all", "--data.features", str(tmp_path / "cache")]
+    assert fit(images, tmp_path / "runs", *more, method=name) == 0
