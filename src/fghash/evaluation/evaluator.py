@@ -74,7 +74,7 @@ def _scored(
 
     def task(start: int, stop: int) -> tuple[TieGroups, dict[str, np.ndarray]]:
         groups = blocks.groups(start, stop)
-        return replace(groups), scores_by_query(groups, protocol)  # the copy keeps no cached columns alive
+        return replace(groups), scores_by_query(groups, protocol)  # the copy keeps nothing cached alive
 
     groups, scores = zip(*work.map(task, work.blocks(n_queries, blocks.bytes_a_query)), strict=True)
     return join_groups(groups), {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}

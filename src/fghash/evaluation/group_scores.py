@@ -39,15 +39,14 @@ def scores_by_query(groups: TieGroups, protocol: RetrievalProtocol) -> dict[str,
     if protocol.convention not in OWN:
         raise InputError(f"convention: '{protocol.convention}' needs codes, tie groups give {', '.join(OWN)}")
     divisor = OWN[protocol.convention]
-    ranked = groups.where(groups.relevant > 0)
     scores = {
-        "map": average_precision(ranked, divisor=divisor),
-        "map_best_ties": average_precision(ranked, ties="best", divisor=divisor),
-        "map_worst_ties": average_precision(ranked, ties="worst", divisor=divisor),
+        "map": average_precision(groups, divisor=divisor),
+        "map_best_ties": average_precision(groups, ties="best", divisor=divisor),
+        "map_worst_ties": average_precision(groups, ties="worst", divisor=divisor),
     }
     for k in protocol.cutoffs:
-        scores[f"map_at_{k}"] = average_precision(ranked, k, divisor=divisor)
-        precision, recall = precision_and_recall_at(ranked, k)
+        scores[f"map_at_{k}"] = average_precision(groups, k, divisor=divisor)
+        precision, recall = precision_and_recall_at(groups, k)
         scores[f"precision_at_{k}"], scores[f"recall_at_{k}"] = precision, recall
     if groups.distance is not None:
         scores[f"precision_hamming_radius_{protocol.radius}"] = precision_within_radius(

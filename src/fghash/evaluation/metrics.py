@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 
 from fghash.evaluation.conventions import Divisor
+from fghash.evaluation.kernels import group_sums
+from fghash.evaluation.kernels.group_sums import FEW
 from fghash.evaluation.ranking import TieGroups
 
 Ties = Literal["expected", "best", "worst"]
@@ -30,11 +32,9 @@ def average_precision(
     """
     k = groups.n_gallery if k is None else min(k, groups.n_gallery)
     total = groups.n_relevant
-    seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
     if divisor == "hits":
-        return np.where(total > 0, _average_over_hits(seen, k, ties), np.nan)
-    sums = seen.sum_by_query(_precision_sums(seen, k, ties))
-    return _divide(sums, total if divisor == "relevant" else np.minimum(total, k))
+        return np.where(total > 0, _average_over_hits(groups, k, ties), np.nan)
+    return _divide(_precision_sums(groups, k, ties), total if divisor == "relevant" else np.minimum(total, k))
 
 
 def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,9 +45,10 @@ def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.n
 
 def hits_at(groups: TieGroups, k: int) -> np.ndarray:
     """Expected number of relevant items among the first k, of each query (q,)."""
+    hits = np.zeros(len(groups))
     k = min(k, groups.n_gallery)
-    seen = groups.where((groups.relevant > 0) & (groups.nearer < k))
-    return seen.sum_by_query(seen.relevant * (np.minimum(k - seen.nearer, seen.size) / seen.size))
+    group_sums.expected_hits(groups.offsets, groups.nearer, groups.size, groups.relevant, k, hits)
+    return hits
 
 
 def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
@@ -56,23 +57,28 @@ def precision_within_radius(groups: TieGroups, radius: int) -> np.ndarray:
     Only for codes that have a Hamming distance.
     """
     assert groups.distance is not None
-    within = groups.where(groups.distance <= radius)
-    found, hits = within.sum_by_query(within.size), within.sum_by_query(within.relevant)
+    found, hits = np.zeros(len(groups)), np.zeros(len(groups))
+    columns = (groups.offsets, groups.size, groups.relevant, groups.distance)
+    group_sums.within_radius(*columns, radius, found, hits)
     return np.where(groups.n_relevant > 0, hits / np.maximum(found, 1), np.nan)
 
 
 def _average_over_hits(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
     """AP@k over the hits in the first k; 0 without hits. Their number varies with the group that k cuts."""
-    whole = groups.where(groups.nearer.astype(np.int64) + groups.size <= k)
-    sums, hits = whole.sum_by_query(_precision_sums(whole, k, ties)), whole.n_relevant
+    ranked = groups.where((groups.relevant > 0) & (groups.nearer < k))
+    whole = ranked.where(ranked.nearer.astype(np.int64) + ranked.size <= k)
+    sums, hits = _precision_sums(whole, k, ties), whole.n_relevant
     averages = sums / np.maximum(hits, 1)
-    cut = groups.where(groups.nearer.astype(np.int64) + groups.size > k)
+    cut = ranked.where(ranked.nearer.astype(np.int64) + ranked.size > k)
+    table = _harmonic_table(groups.n_gallery)
     for query, n, r, nearer in zip(cut.query, cut.size, cut.relevant, cut.nearer, strict=True):
         found, weights = _hits_of_draw(int(n), int(r), int(k - nearer))
-        places = np.full(len(found), float(k - nearer))
-        start, before = np.full(len(found), float(nearer)), np.full(len(found), float(hits[query]))
-        added = _FORMS[ties](places, found, start, before, places)
-        values = (sums[query] + added) / np.maximum(before + found, 1)
+        before, t = int(hits[query]), int(k - nearer)
+        added = [
+            group_sums.precision_sum(_CODES[ties], t, int(h), int(nearer), before, t, table) if h else 0.0
+            for h in found
+        ]
+        values = (sums[query] + np.array(added)) / np.maximum(before + found, 1)
         averages[query] = {"expected": weights @ values, "best": values.max(), "worst": values.min()}[ties]
     return np.asarray(np.clip(averages, 0.0, 1.0))
 
@@ -87,37 +93,14 @@ def _hits_of_draw(n: int, r: int, t: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _precision_sums(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
-    """Sum over the hits of each group of the precision at their ranks; every group holds a relevant item."""
-    n, r, nearer, before = groups.columns
-    visible = n if k >= groups.n_gallery else np.minimum(k - nearer, n)
-    return np.asarray(_FORMS[ties](n, r, nearer, before, visible))
+    """Sum over the hits of each query of the precision at their ranks."""
+    sums = np.zeros(len(groups))
+    columns = (groups.offsets, groups.nearer, groups.size, groups.relevant)
+    group_sums.precision_sums(*columns, k, _CODES[ties], _harmonic_table(groups.n_gallery), sums)
+    return sums
 
 
-def _expected(
-    n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray, t: np.ndarray
-) -> np.ndarray:
-    """r/n * ((R+1) h + (r-1)/(n-1) (t - (N+1) h)) with h = H[N+t] - H[N]."""
-    h = harmonic_gap(nearer, t)
-    among = (r - 1) / np.maximum(n - 1, 1)
-    return np.asarray(r / n * ((before + 1) * h + among * (t - (nearer + 1) * h)))
-
-
-def _best(n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Relevant items first: j - (N-R) (H[N+j] - H[N]) with j = min(r, t)."""
-    j = np.minimum(r, t)
-    return np.asarray(j - (nearer - before) * harmonic_gap(nearer, j))
-
-
-def _worst(n: np.ndarray, r: np.ndarray, nearer: np.ndarray, before: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Relevant items last: j - (N+a-R) (H[N+a+j] - H[N+a]) with a = n - r and j of them visible."""
-    a = n - r
-    j, start = np.maximum(t - a, 0), nearer + a
-    return np.asarray(j - (start - before) * harmonic_gap(start, j))
-
-
-_FORMS = {"expected": _expected, "best": _best, "worst": _worst}
-
-_FEW = 64
+_CODES = {"expected": group_sums.EXPECTED, "best": group_sums.BEST, "worst": group_sums.WORST}
 _TABLE = 1 << 20  # the largest rank that is looked up; beyond, a table would cost more than it saves
 
 
@@ -127,30 +110,24 @@ def harmonic_gap(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     >>> harmonic_gap(np.array([0, 10**9]), np.array([2, 1])).tolist()
     [1.5, 9.99999999e-10]
     """
-    end = start + length
-    largest = int(end.max()) if end.size else 0
-    if largest <= _TABLE:
-        table = _harmonic_numbers(1 << largest.bit_length())
-        return np.asarray(table.take(end.astype(np.intp)) - table.take(start.astype(np.intp)))
-    near, far = np.maximum(start, float(_FEW)), np.maximum(end, float(_FEW))
-    low, middle = (np.minimum(edge, _FEW).astype(np.intp) for edge in (start, end))
-    few = _harmonic_numbers(_FEW)
-    return np.asarray(few[middle] - few[low] + np.log1p((far - near) / near) + (_tail(far) - _tail(near)))
+    start, length = np.asarray(start, np.int64), np.asarray(length, np.int64)
+    out = np.zeros(len(start))
+    largest = int((start + length).max()) if len(start) else 0
+    group_sums.gaps(start, length, _harmonic_table(largest), out)
+    return out
+
+
+def _harmonic_table(largest: int) -> np.ndarray:
+    """Harmonic numbers of 0 to at least ``largest``; of few ranks where that would be too many."""
+    return _harmonic_numbers(max(FEW, 1 << largest.bit_length()) if largest <= _TABLE else FEW)
 
 
 @lru_cache
 def _harmonic_numbers(n: int) -> np.ndarray:
     """H of 0 to n: sums up to 64, Euler-Maclaurin beyond."""
-    few = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, min(n, _FEW) + 1))])
-    x = np.arange(_FEW + 1, n + 1, dtype=np.float64)
-    return np.concatenate([few, np.log(x) + (np.euler_gamma + _tail(x))])
-
-
-def _tail(x: np.ndarray) -> np.ndarray:
-    """H(x) less log(x) and Euler's constant: 1/2x - 1/12x^2 + 1/120x^4 - 1/252x^6, exact from 64 on."""
-    inverse = 1.0 / x
-    square = inverse * inverse
-    return np.asarray(inverse * 0.5 - square * (1 / 12 - square * (1 / 120 - square * (1 / 252))))
+    few = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, min(n, FEW) + 1))])
+    x = np.arange(FEW + 1, n + 1, dtype=np.float64)
+    return np.concatenate([few, np.log(x) + (np.euler_gamma + group_sums.tail(x))])
 
 
 def _divide(sums: np.ndarray, divisor: np.ndarray) -> np.ndarray:

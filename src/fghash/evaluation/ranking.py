@@ -16,6 +16,7 @@ import numpy as np
 
 from fghash.codes.archives import load_arrays, save_arrays
 from fghash.errors import InputError
+from fghash.evaluation.kernels import group_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +55,9 @@ class TieGroups:
     @cached_property
     def n_relevant(self) -> np.ndarray:
         """Relevant items of each query."""
-        return np.diff(self._relevant_before[self.offsets])
-
-    @cached_property
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of each group, as float64: items in it, relevant in it, items closer, relevant closer."""
-        parts = (self.size, self.relevant, self.nearer, self.relevant_nearer)
-        size, relevant, nearer, before = (part.astype(np.float64) for part in parts)
-        return size, relevant, nearer, before
+        total = np.zeros(len(self), np.int64)
+        group_sums.relevant_of(self.offsets, self.relevant, total)
+        return total
 
     @cached_property
     def _relevant_before(self) -> np.ndarray:
@@ -80,14 +76,6 @@ class TieGroups:
             relevant=self.relevant.take(kept),
             distance=None if self.distance is None else self.distance.take(kept),
         )
-
-    def sum_by_query(self, values: np.ndarray) -> np.ndarray:
-        """Sums (q,) of a value of each group."""
-        owners = np.flatnonzero(np.diff(self.offsets))
-        sums = np.zeros(len(self))
-        if len(owners):
-            sums[owners] = np.add.reduceat(values, self.offsets[owners], dtype=np.float64)
-        return sums
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz``, all or nothing."""
@@ -148,13 +136,10 @@ def _are_groups(arrays: Mapping[str, np.ndarray]) -> bool:
 
 def groups_of_histograms(total: np.ndarray, relevant: np.ndarray, n_gallery: int, bits: int) -> TieGroups:
     """Groups of (queries, bits + 1) int32 counts of all and of relevant items at each distance."""
-    filled = np.flatnonzero(total > 0)
-    rows = np.arange(len(total) + 1) * (bits + 1)
-    offsets = np.searchsorted(filled, rows)
-    distance = filled - np.repeat(rows[:-1], np.diff(offsets))
-    parts = (np.cumsum(total, axis=1, dtype=np.int32) - total, total, relevant)
-    nearer, size, found = (part.reshape(-1).take(filled) for part in parts)
-    return TieGroups(offsets, nearer, size, found, distance.astype(np.int32), n_gallery, bits)
+    offsets = group_sums.filled(total)
+    nearer, size, found, distance = (np.empty(offsets[-1], np.int32) for _ in range(4))
+    group_sums.compress(total, relevant, offsets, nearer, size, found, distance)
+    return TieGroups(offsets, nearer, size, found, distance, n_gallery, bits)
 
 
 def join_groups(parts: Sequence[TieGroups]) -> TieGroups:
