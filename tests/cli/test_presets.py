@@ -9,13 +9,14 @@ from fghash.errors import InputError
 from fghash.presets import preset_names, read_preset
 from fghash.registry import METHODS
 
-SECTIONS = {"method", "optim", "batch_size", "trainer", "data"}
+SECTIONS = {"method", "optim", "batch_size", "trainer", "data", "backbone"}
 OURS = sorted(name for name, info in METHODS.items() if info.target.startswith("fghash.methods."))
 
 
 @pytest.mark.parametrize("method", OURS)
 def test_our_methods_have_both(method: str) -> None:
-    assert preset_names(method) == ("default", "faithful")
+    assert preset_names(method)[:2] == ("default", "faithful")
+    assert set(preset_names(method)) <= {"default", "faithful", "pretrained", "scratch"}
     for preset in preset_names(method):
         assert set(read_preset(method, preset)) <= SECTIONS
 
@@ -36,7 +37,8 @@ def test_a_method_without_files_has_an_empty_default() -> None:
 
 def test_an_unknown_preset() -> None:
     with pytest.raises(
-        InputError, match=r"--preset: .*'fathful' \(known: default, faithful\), did you mean 'faithful'"
+        InputError,
+        match=r"--preset: .*'fathful' \(known: default, faithful, pretrained, scratch\), did you mean 'faithful'",
     ):
         read_preset("hashnet", "fathful")
 
@@ -63,3 +65,12 @@ def test_a_file_that_is_no_preset_is_one_line(refused, tmp_path, text, message):
     path.write_text(text)
     assert message in refused("fit", "--method", "hashnet", "--preset", str(path))
     assert "cannot read" in refused("fit", "--method", "hashnet", "--preset", str(tmp_path / "none.yaml"))
+
+
+def test_of_the_backbone_a_preset_says_one_thing_alone(tmp_path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("backbone: {freeze_batchnorm: true}\n")
+    assert read_preset("hashnet", str(file)) == {"backbone": {"freeze_batchnorm": True}}
+    file.write_text("backbone: {name: resnet50}\n")
+    with pytest.raises(InputError, match=r"backbone of '.*' is .*, expected freeze_batchnorm alone"):
+        read_preset("hashnet", str(file))

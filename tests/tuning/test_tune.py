@@ -90,7 +90,10 @@ def test_through_the_images_too(images, tmp_path):
         file.write_bytes(b"not an image")
     given = words(images, tmp_path / "tuned", *small(tmp_path), trials=1)
     place = given.index("--data.features")
-    assert main(given[:place] + given[place + 2 :]) == 0
+    trained = ["none" if word == "all" else word for word in given[:place] + given[place + 2 :]]
+    assert main(trained) == 0
+    preset = read_preset("classify", str(tmp_path / "tuned" / "folder-test_resnet-16" / "classify.yaml"))
+    assert preset["backbone"] == {"freeze_batchnorm": False}  # as drawn, of a backbone that is trained
 
 
 def test_importances_are_a_table_and_a_plot(images, tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 ``default`` is our fine-grained recipe, ``faithful`` the published one. A preset may hold ``method``,
 ``optim``, ``batch_size``, ``trainer`` and ``data`` (sampler, augmentation), but no backbone: methods meet on
-the same one.
+the same one. Of the backbone it may only say whether batch statistics are kept (``freeze_batchnorm``), which
+depends on how a method fills its batches. Where two recipes are needed, ``pretrained`` and ``scratch`` name
+what the network starts from.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from fghash.errors import InputError
 from fghash.registry import METHODS, nearest
 
 DEFAULT = "default"
-_SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
+_SECTIONS = ("method", "optim", "batch_size", "trainer", "data", "backbone")
+_OF_BACKBONE = {"freeze_batchnorm"}
 _TUNED = "tuned"  # section of a tuned preset: how it was found
 _SPACE = "space.yaml"  # a method's search space, beside its presets
 
@@ -88,4 +91,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     if unknown:
         allowed = ", ".join(_SECTIONS)
         raise InputError(f"--preset: '{path}' holds '{unknown[0]}', expected {allowed}")
+    of_backbone = content.get("backbone") or {}
+    if not isinstance(of_backbone, dict) or set(of_backbone) - _OF_BACKBONE:
+        raise InputError(
+            f"--preset: backbone of '{path}' is {of_backbone!r}, expected freeze_batchnorm alone"
+        )
     return dict(content)

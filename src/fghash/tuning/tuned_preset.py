@@ -16,7 +16,7 @@ from fghash.presets import read_preset
 from fghash.settings.config import plain
 from fghash.tuning.trials import Plan, ended_trials, nested
 
-_SECTIONS = ("method", "optim", "batch_size", "trainer", "data")
+_SECTIONS = ("method", "optim", "batch_size", "trainer", "data", "backbone")
 
 
 def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, Any]:
