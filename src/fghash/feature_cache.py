@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -142,10 +143,25 @@ def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Helper] = ())
         return
     with disk_errors("--data.features", root):
         place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / ".lock"):  # freed by the system if this process is killed
+        with _alone(place, say):
             missing = [unit for unit in job.units() if not (place / unit.name).is_dir()]
             if missing:
                 _build_missing(job, place, missing, say, helpers)
+
+
+@contextmanager
+def _alone(place: Path, say: Say) -> Iterator[None]:
+    """One process at a time; the system frees the lock of one that is killed."""
+    lock = FileLock(place / ".lock")
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        say(f"features: another process is computing in {place}, waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build_missing(

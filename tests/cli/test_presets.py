@@ -36,10 +36,8 @@ def test_a_method_without_files_has_an_empty_default() -> None:
 
 
 def test_an_unknown_preset() -> None:
-    with pytest.raises(
-        InputError,
-        match=r"--preset: .*'fathful' \(known: default, faithful, pretrained, scratch\), did you mean 'faithful'",
-    ):
+    known = "known: default, faithful, pretrained, scratch"
+    with pytest.raises(InputError, match=rf"--preset: .*'fathful' \({known}\), did you mean 'faithful'"):
         read_preset("hashnet", "fathful")
 
 
