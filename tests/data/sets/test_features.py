@@ -126,6 +126,17 @@ def test_the_printed_config_alone_runs_again(file, tmp_path, capsys):
     assert "finished before" in capsys.readouterr().out
 
 
+def test_data_check_finds_queries_that_are_in_the_gallery(tmp_path, capsys):
+    given = arrays()
+    np.savez(tmp_path / "own.npz", **given)
+    assert main(["data", "check", "features", "--root", str(tmp_path / "own.npz")]) == 0
+    given["features"][8] = given["features"][0]  # the first query of the first class
+    np.savez(tmp_path / "own.npz", **given)
+    capsys.readouterr()
+    assert main(["data", "check", "features", "--root", str(tmp_path / "own.npz")]) == 2
+    assert "queries that are in the gallery: 1" in capsys.readouterr().out
+
+
 def nan():
     features = arrays()["features"]
     features[4, 2] = np.nan

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from fghash.data.frozen.feature_rows import FeatureRows
 from fghash.data.images.decoding import has_damaged_orientation
 from fghash.data.items import Files, Items, Splits
 from fghash.data.overlap import refuse_same_files
@@ -125,6 +126,9 @@ def _each(wanted: Sequence[tuple[Items, int]], n_threads: int | None) -> Iterato
 
 
 def _look(items: Items, index: int) -> tuple[str, str]:
+    if isinstance(items.source, FeatureRows):
+        row = items.source.features(items.positions[index : index + 1]).vector
+        return "", hashlib.sha256(row.numpy().tobytes()).hexdigest()
     if not isinstance(items.source, Files):
         return "", hashlib.sha256(items.read(index).tobytes()).hexdigest()
     path = items.source.root / items.names[index]
