@@ -86,7 +86,7 @@ class FeatureJob:
         found = _by_kind(self.backbone.example(self.reads))
         return {kind: tuple(tensor.shape[1:]) for kind, tensor in found.items()}
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Folder of this network on these images."""
         data, network = self.data, self.backbone

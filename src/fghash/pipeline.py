@@ -127,7 +127,7 @@ def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> 
     data = build_data(config, with_queries)
     _warn_of_random_weights(config, data, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    backbone = _build_backbone(config, data)
+    backbone = build_backbone(config, data)
     config = replace(config, backbone=backbone.config)
     method = _build_method(method_class, config, backbone, data.num_classes)
     if data.features is not None:
@@ -140,7 +140,7 @@ def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> 
     return Run(config, data, method, protocol, folder, group_id(science, data.fingerprint, weights), say)
 
 
-def _build_backbone(config: RunConfig, data: RetrievalDataModule) -> Backbone:
+def build_backbone(config: RunConfig, data: RetrievalDataModule) -> Backbone:
     """The network; where the data are vectors already, what stands in its place."""
     if data.given_width is None:
         return Backbone(config.backbone, data.image_size, rounds=data.features is not None)

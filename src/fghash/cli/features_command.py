@@ -91,14 +91,13 @@ def _job(config: RunConfig, kinds: tuple[bool, tuple[int, ...]], accelerator: st
     import pytorch_lightning as pl
     import torch
 
-    from fghash.backbone import Backbone
     from fghash.batch import Reads
     from fghash.feature_cache import FeatureJob
-    from fghash.pipeline import build_data
+    from fghash.pipeline import build_backbone, build_data
 
     data = build_data(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)  # random weights are those of fit
-    backbone = Backbone(config.backbone, data.image_size, rounds=True)
+    backbone = build_backbone(config, data)
     device = torch.device("cuda", rank) if accelerator == "gpu" else torch.device("cpu")
     return FeatureJob(backbone, data, Reads(*kinds), device)
 

@@ -52,10 +52,9 @@ def run(argv: Sequence[str]) -> int:
     check_source(request)
     check_gpus(request)
     check_files(request)
-    n_trials = whole(own["trials"], "--trials", 0, 100_000)
     out = _folder(own["out"])
     plan = _plan([layer.values for layer in layers], own)
-    return _tune(plan, n_trials, out, importance="--importance" in argv, command=argv)
+    return _tune(plan, out, importance="--importance" in argv, command=argv)
 
 
 def _plan(sources: Sequence[dict[str, Any]], own: dict[str, Any]) -> Plan:
@@ -81,7 +80,7 @@ def _plan(sources: Sequence[dict[str, Any]], own: dict[str, Any]) -> Plan:
     return plan
 
 
-def _tune(plan: Plan, n_trials: int, out: Path, importance: bool, command: Sequence[str]) -> int:
+def _tune(plan: Plan, out: Path, importance: bool, command: Sequence[str]) -> int:
     from fghash.tuning.importance import importances, lines, plot
     from fghash.tuning.trials import opened_study, run_trials
     from fghash.tuning.tuned_preset import write_tuned
@@ -94,7 +93,7 @@ def _tune(plan: Plan, n_trials: int, out: Path, importance: bool, command: Seque
     with opened_study(plan, folder / f"{method}.journal") as study:
         run_trials(plan, study, lambda text: print(text, flush=True))
         preset = folder / f"{method}.yaml"
-        if n_trials:
+        if plan.trials:
             facts = write_tuned(plan, study, preset, shlex.join(["fghash", "tune", *command]))
             print(
                 f"best val/map {facts['val_map']:.4f} of {facts['trials']} trials ({facts['pruned']} pruned)"

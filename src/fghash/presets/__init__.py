@@ -20,7 +20,7 @@ from fghash.errors import InputError
 from fghash.registry import METHODS, nearest
 
 DEFAULT = "default"
-_SECTIONS = ("method", "optim", "batch_size", "trainer", "data", "backbone")
+SECTIONS = ("method", "optim", "batch_size", "trainer", "data", "backbone")
 _OF_BACKBONE = {"freeze_batchnorm"}
 _TUNED = "tuned"  # section of a tuned preset: how it was found
 _SPACE = "space.yaml"  # a method's search space, beside its presets
@@ -86,10 +86,10 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"--preset: cannot read '{path}' ({' '.join(str(error).split())})") from None
     unknown = (
-        sorted(map(str, set(content) - {*_SECTIONS, _TUNED})) if isinstance(content, dict) else [str(content)]
+        sorted(map(str, set(content) - {*SECTIONS, _TUNED})) if isinstance(content, dict) else [str(content)]
     )
     if unknown:
-        allowed = ", ".join(_SECTIONS)
+        allowed = ", ".join(SECTIONS)
         raise InputError(f"--preset: '{path}' holds '{unknown[0]}', expected {allowed}")
     of_backbone = content.get("backbone") or {}
     if not isinstance(of_backbone, dict) or set(of_backbone) - _OF_BACKBONE:

@@ -172,15 +172,16 @@ def merge(layers: Iterable[Layer]) -> dict[str, Any]:
     """All sources in one, later ones over earlier ones, key by key."""
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = _over(merged, layer.values)
+        merged = over(merged, layer.values)
     return merged
 
 
-def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings ``upper`` over ``lower``, key by key."""
     result = dict(lower)
     for key, value in upper.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _over(result[key], value) if both else value
+        result[key] = over(result[key], value) if both else value
     return result
 
 

@@ -55,13 +55,11 @@ class LeanEpochLoop(_TrainingEpochLoop):
         super().on_run_start(data_fetcher)
         trainer: Any = self.trainer
         names = ("on_train_batch_start", "on_train_batch_end", *_STEP_HOOKS)
-        callbacks = {
-            name: [each for each in trainer.callbacks if is_overridden(name, each, pl.Callback)]
-            for name in names
-        }
         method = trainer.lightning_module
         self._called = {
-            name: bool(callbacks[name]) or is_overridden(name, method, pl.LightningModule) for name in names
+            name: is_overridden(name, method, pl.LightningModule)
+            or any(is_overridden(name, each, pl.Callback) for each in trainer.callbacks)
+            for name in names
         }
 
     def advance(self, data_fetcher: Any) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import canonical_json
 from fghash.settings.resolve import configure
 from fghash.settings.variants import flat
-from fghash.store import RunFolder
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.trainer import build_trainer, choose_devices
 from fghash.tuning.spaces import Dimension, check_settings
@@ -217,7 +216,6 @@ def _score(plan: Plan, settings: Mapping[str, Any], trial: Any, shared: dict[str
     with tempfile.TemporaryDirectory(prefix="fghash-tune-") as folder:
         changed = {**config.trainer, "max_epochs": epochs, "enable_progress_bar": sys.stderr.isatty()}
         changed["check_val_every_n_epoch"] = max(1, epochs // _REPORTS)
-        run = replace(run, config=replace(config, trainer=changed), folder=RunFolder(Path(folder)))
         trainer = build_trainer(
             Path(folder), devices, changed, seed=config.seed, loggers=[], validates=True, keeps=False
         )

@@ -12,11 +12,10 @@ from fghash import __version__
 from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.files import replacing
-from fghash.presets import read_preset
+from fghash.presets import SECTIONS, read_preset
 from fghash.settings.config import plain
+from fghash.settings.sources import over
 from fghash.tuning.trials import Plan, ended_trials, nested
-
-_SECTIONS = ("method", "optim", "batch_size", "trainer", "data", "backbone")
 
 
 def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, Any]:
@@ -43,8 +42,8 @@ def write_tuned(plan: Plan, study: Any, path: Path, command: str) -> dict[str, A
         "fghash": __version__,
     }
     preset = read_preset(plan.base.method.name, plan.base.preset)
-    preset = _over(preset, nested({**plan.fixed, **best}))
-    body = {key: plain(preset[key]) for key in _SECTIONS if key in preset}
+    preset = over(preset, nested({**plan.fixed, **best}))
+    body = {key: plain(preset[key]) for key in SECTIONS if key in preset}
     text = _header(plan, facts) + yaml.safe_dump({**body, "tuned": facts}, sort_keys=False)
     with replacing(path, "--out") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -60,11 +59,3 @@ def _header(plan: Plan, facts: Mapping[str, Any]) -> str:
         f"on {facts['validation']:g} of the training images; test queries were not read.",
     )
     return "".join(f"# {line}\n" for line in lines)
-
-
-def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(lower)
-    for key, value in upper.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = {**result[key], **value} if both else value
-    return result

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from fghash.data.prepare.origins import SOURCES, Archive, Preparation
 from fghash.data.prepare.unpack import is_packed, unpack
 from fghash.errors import InputError
+from fghash.files import disk_errors
 from fghash.registry import nearest
 
 _CHUNK = 1 << 20
@@ -43,7 +42,7 @@ def prepare(name: str, root: str | Path, sources: dict[str, Preparation] = SOURC
         raise InputError(by_hand(name, preparation, folder))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--root: expected a folder, got the file '{folder}'")
-    with _disk_errors(folder):
+    with disk_errors("--root", folder):
         folder.mkdir(parents=True, exist_ok=True)
         for archive in preparation.archives:
             _install(archive, folder)
@@ -168,12 +167,3 @@ def md5(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
-        raise InputError(f"--root: cannot write below {folder}: {reason}") from error
