@@ -5,11 +5,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from binary_cases import binary_case, same
 from contract import tiny_data, tiny_method
 from fghash import api
 from fghash.batch import Reads
 from fghash.cli import main
-from fghash.codes import BinaryCodes, RealCodes
+from fghash.codes import RealCodes
 from fghash.evaluation import evaluate
 from fghash.feature_cache import FeatureJob, use_cached_features
 from fghash.registry import METHODS
@@ -132,14 +133,20 @@ def test_all_gpus_and_the_memory_that_it_took(images, tmp_path):
     print(f"peak memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
 
 
-@pytest.mark.parametrize("bits", [12, 64, 129, 512])
-def test_the_evaluators_kernels_agree_on_binary_codes(bits):
-    random = np.random.default_rng(bits)
-    gallery, queries = (BinaryCodes.from_signs(random.standard_normal((n, bits))) for n in (3000, 200))
-    labels = random.integers(10, size=3000), random.integers(10, size=200)
-    here = evaluate(queries, gallery, labels[1], labels[0])
-    there = evaluate(queries, gallery, labels[1], labels[0], device="cuda")
-    assert here.scores == there.scores
+@pytest.mark.filterwarnings("error::fghash.evaluation.kernels.hamming_torch.NoCompiledKernel")
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("bits", [1, 12, 33, 64, 129, 256, 383, 512, 1000, 2048])
+def test_the_evaluators_kernels_agree_on_binary_codes(bits, multi):
+    for n_items in (7, 3000, 40_000):
+        case = binary_case(bits, multi, q=200, g=n_items)
+        here, there = (evaluate(*case, device=device) for device in (None, "cuda"))
+        assert same(here.groups, there.groups)
+        assert here.scores == there.scores
+
+
+def test_longer_codes_are_counted_with_products():
+    case = binary_case(3000)
+    assert same(evaluate(*case).groups, evaluate(*case, device="cuda").groups)
 
 
 def test_the_evaluators_kernels_agree_on_real_codes():

@@ -66,7 +66,7 @@ class Work:
                 raise InputError(f"{name}: {value!r}, expected a whole number of 1 or more")
         kernel = _kernel(kernel, device)
         device = _device("cpu" if device is None else device) if kernel == "torch" else "cpu"
-        threads = 1 if kernel == "torch" else threads or default_threads()
+        threads = 1 if kernel == "torch" and device == "cpu" else threads or default_threads()
         return cls(memory or DEFAULT_MEMORY, threads, kernel, device, progress)
 
     @property

@@ -1,23 +1,38 @@
-"""The torch kernel of :mod:`hamming`, for GPUs and as a reference: products of signs."""
+"""The torch kernel of :mod:`hamming`: on a GPU that of :mod:`hamming_cuda`, elsewhere products of signs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fghash.evaluation.kernels import hamming_cuda
+from fghash.evaluation.kernels.hamming_numpy import Counter
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 from fghash.layers.precision import full_precision
 
-Counter = Callable[[np.ndarray, Runs, np.ndarray, np.ndarray], None]
+
+class NoCompiledKernel(UserWarning):
+    """A GPU counts with matrix products, many times slower than with its own kernel."""
 
 
 def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
     """The counter of this gallery, of (g, words) uint64."""
     device = torch.device(work.device)
+    if device.type == "cuda" and bits <= hamming_cuda.MOST_BITS:
+        try:
+            return hamming_cuda.prepare(gallery, bits, device)
+        except (AttributeError, ImportError, OSError, RuntimeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            line = f"device: {work.device} has no compiled kernel ({reason}), counting with matrix products"
+            warnings.warn(line, NoCompiledKernel, stacklevel=2)
+    return _products(gallery, bits, work, device)
+
+
+def _products(gallery: np.ndarray, bits: int, work: Work, device: torch.device) -> Counter:
     packed = _packed(gallery, device)
     block = max(1, work.memory // (work.threads * 4 * (bits + 16 * work.most_queries)))
 
