@@ -1,14 +1,8 @@
-"""The text of the GPU kernel, compiled for the CPU: a thread a CUDA thread, block after block.
-
-Whether it is fast only a GPU tells (tests/gpu); whether it counts right this tells everywhere.
-"""
+"""The text of the GPU's counting kernel, run on the CPU, against the numpy kernel."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -18,50 +12,16 @@ import pytest
 import torch
 
 from binary_cases import binary_case, same
+from cuda_on_cpu import build, needs_gxx, pointers
 from fghash.codes import BinaryCodes
 from fghash.evaluation import evaluate
 from fghash.evaluation.kernels import hamming, hamming_cuda, hamming_torch
 from fghash.evaluation.kernels.hamming_cuda import Compiled, Plan
 from fghash.evaluation.work import Work
 
-GXX = shutil.which("g++")
-pytestmark = pytest.mark.skipif(GXX is None, reason="needs g++")
+pytestmark = needs_gxx
 
-SHIM = r"""
-#include <barrier>
-#include <cstddef>
-#include <thread>
-#include <vector>
-struct Place { int x, y; };
-static thread_local Place threadIdx, blockIdx;
-static Place blockDim;
-static std::barrier<>* together;
-alignas(16) unsigned shared[1 << 20];
-#define __global__
-#define __device__
-#define __shared__
-#define __forceinline__ inline
-#define __align__(n) alignas(n)
-static int __popc(unsigned word) { return __builtin_popcount(word); }
-static void __syncthreads() { together->arrive_and_wait(); }
-static int atomicAdd(int* at, int n) { return __atomic_fetch_add(at, n, __ATOMIC_RELAXED); }
-"""
-LAUNCH = r"""
-template <class Body> static void launch(int width, int height, int threads, Body body) {
-    blockDim = {threads, 1};
-    for (int y = 0; y < height; y++) for (int x = 0; x < width; x++) {
-        for (auto& word : shared) word = 0xDEADBEEF;
-        std::barrier<> meeting(threads);
-        together = &meeting;
-        std::vector<std::thread> all;
-        for (int t = 0; t < threads; t++) all.emplace_back([=, &meeting] {
-            threadIdx = {t, 0}; blockIdx = {x, y};
-            body();
-            meeting.arrive_and_drop();
-        });
-        for (auto& each : all) each.join();
-    }
-}
+FUNCTIONS = r"""
 typedef unsigned* P; typedef int* I;
 extern "C" void all(int w, int h, int threads, P q, int nq, P g, int ng, int share, I total) {
     launch(w, h, threads, [=] { count_all(q, nq, g, ng, share, total); });
@@ -79,11 +39,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, Any], C
 
     def compiled(bits: int, device: Any) -> Compiled:
         plan = Plan.of(bits)
-        source, library = folder / f"{bits}.cpp", folder / f"{bits}.so"
-        source.write_text(SHIM + plan.source.replace("extern __shared__", "// ") + LAUNCH)
-        words = [str(GXX), "-std=c++20", "-O1", "-w", "-pthread", "-shared", "-fPIC"]
-        subprocess.run([*words, str(source), "-o", str(library)], check=True)
-        loaded = ctypes.CDLL(str(library))
+        loaded = build(folder, str(bits), plan.source, FUNCTIONS)
         return Compiled(plan, _launched(loaded.all), _launched(loaded.runs))
 
     return compiled
@@ -92,8 +48,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, Any], C
 def _launched(function: Any) -> Callable[..., None]:
     def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: list[Any], shared_mem: int) -> None:
         assert shared_mem <= 4 << 20
-        given = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else a for a in arguments]
-        function(grid[0], grid[1], block[0], *given)
+        function(grid[0], grid[1], block[0], *pointers(arguments))
 
     return launch
 

@@ -133,7 +133,7 @@ def test_all_gpus_and_the_memory_that_it_took(images, tmp_path):
     print(f"peak memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
 
 
-@pytest.mark.filterwarnings("error::fghash.evaluation.kernels.hamming_torch.NoCompiledKernel")
+@pytest.mark.filterwarnings("error::fghash.nvrtc.SlowWay")
 @pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
 @pytest.mark.parametrize("bits", [1, 12, 33, 64, 129, 256, 383, 512, 1000, 2048])
 def test_the_evaluators_kernels_agree_on_binary_codes(bits, multi):

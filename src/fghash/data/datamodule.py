@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fghash.batch import Batch
 from fghash.data.frozen.feature_rows import FeatureLoader, FeatureRows
+from fghash.data.images.cache import Decoded
 from fghash.data.images.cached import cached
-from fghash.data.images.device import Uncut, uncut
+from fghash.data.images.device import Resident, Uncut, uncut
 from fghash.data.images.resample import compile_now
 from fghash.data.images.transforms import (
     EvaluationTransform,
@@ -40,6 +42,7 @@ from fghash.data.sampling import (
     process,
 )
 from fghash.errors import InputError
+from fghash.nvrtc import SlowWay
 
 _LARGEST = 4096  # pixels
 _MOST_VIEWS = 1000
@@ -61,8 +64,9 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         crop: of the training images, ``random_resized`` or ``random``.
         crop_scale: smallest and largest part of the area for ``random_resized``.
         flip: mirror half of the training images.
-        cache: keep decoded images, short side at 1.15 x ``image_size``, in memory (``ram``) or in this
-            folder. Evaluation is the same without; training crops are then drawn on the scaled images.
+        cache: keep decoded images, short side at 1.15 x ``image_size``, in memory (``ram``), in the memory
+            of each GPU too (``gpu``: no loading processes, no transfer), or in this folder. Evaluation is the
+            same without; training crops are then drawn on the scaled images.
         tolerate_truncated: read incomplete image files as far as they go; the record counts them.
         title: name of one's own images in the leaderboard; ``null``: the name of the root folder.
         features: train on what the frozen part of the backbone gives, computed once and stored in this
@@ -125,6 +129,7 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         self.with_queries = True  # tuning sees the training items alone
         self.train_order: Sampler[int] | Iterable[int] | None = None
         self._splits: Splits | None = None
+        self._resident: Resident | None = None
 
     @abstractmethod
     def read(self) -> Splits:
@@ -245,6 +250,10 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
         local = sampler.local_batch_size if isinstance(sampler, TrainSampler) else self.batch_size
         if isinstance(items.source, FeatureRows):
             return FeatureLoader(items, sampler, local, self.training_seed if training else None)
+        resident = self._on_device(items)
+        if resident is not None:
+            batches: Dataset[Batch] = ResidentBatches(items, transform, resident)
+            return BatchLoader(DataLoader(batches, batch_size=local, sampler=sampler, collate_fn=_as_it_is))
         n_workers = self._workers()
         loader = DataLoader(
             ImageBatches(items, transform, cut_here=not (training and self.cache and self._on_accelerator())),
@@ -256,6 +265,22 @@ class RetrievalDataModule(pl.LightningDataModule, ABC):
             persistent_workers=training and n_workers > 0,
         )
         return BatchLoader(loader)
+
+    def _on_device(self, items: Items) -> Resident | None:
+        """The decoded images in the memory of the GPU that trains, brought there once."""
+        if self.cache != "gpu" or not isinstance(items.source, Decoded) or self.trainer is None:
+            return None
+        if self._resident is None:
+            device = self.trainer.strategy.root_device
+            self._resident = Resident.of(items.source, device) if self._on_accelerator() else None
+            if self._resident is None:
+                warnings.warn(
+                    f"--data.cache: gpu is not used on {device}, images stay in memory (ram)",
+                    SlowWay,
+                    stacklevel=2,
+                )
+                self.cache = "ram"
+        return self._resident
 
     def _workers(self) -> int:
         n_workers = self._default_workers() if self.num_workers is None else self.num_workers
@@ -287,6 +312,23 @@ class ImageBatches(Dataset[Batch]):
         pictures = [self.items.read(i, self.transform.short_side) for i in index]
         cuts = self.transform.cuts([(len(picture), picture.shape[1]) for picture in pictures], keys)
         images: Any = self.pack(pictures, cuts, self.transform.size)
+        return Batch(images, torch.from_numpy(self.items.labels[index]), torch.from_numpy(index))
+
+
+class ResidentBatches(Dataset[Batch]):
+    """Items whose images lie on the device: a batch is which of them, and which crops."""
+
+    def __init__(self, items: Items, transform: Transform, resident: Resident) -> None:
+        self.items, self.transform, self.resident = items, transform, resident
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        index = np.array([index for index, _ in keys])
+        positions = self.items.positions[index]
+        cuts = self.transform.cuts(self.resident.shapes(positions), keys)
+        images = self.resident.uncut(positions, cuts, self.transform.size)
         return Batch(images, torch.from_numpy(self.items.labels[index]), torch.from_numpy(index))
 
 

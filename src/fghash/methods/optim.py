@@ -18,13 +18,20 @@ def build_optimizer(
     """Two groups, ``backbone`` at ``lr`` and ``head`` at ``lr * head_multiple``; no decay on vectors and
     scalars.
 
-    Biases, normalisation weights and other one-dimensional parameters are not decayed.
+    Biases, normalisation weights and other one-dimensional parameters are not decayed. On a GPU the step is
+    one kernel for all parameters, where the optimiser has such.
     """
     groups = [
         *_decayed_apart("backbone", backbone, config.lr, config.weight_decay),
         *_decayed_apart("head", head, config.lr * config.head_multiple, config.weight_decay),
     ]
-    optimizer: torch.optim.Optimizer = _class(config)(groups, lr=config.lr, **_own_settings(config))
+    settings = _own_settings(config)
+    if config.name != "rmsprop" and all(each.is_cuda for group in groups for each in group["params"]):
+        settings["fused"] = True
+    optimizer: torch.optim.Optimizer = _class(config)(groups, lr=config.lr, **settings)
+    vars(optimizer).pop(
+        "_step_supports_amp_scaling", None
+    )  # with fp16 gradients are unscaled first, to be clipped
     return optimizer
 
 

@@ -1,37 +1,63 @@
-"""Checkpoints are written atomically and read without running anything that lies in them."""
+"""Checkpoints are written atomically, by a thread, and read without running anything that lies in them."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from fghash.errors import InputError
 
 
 class SafeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, through a temporary file in the same folder and ``weights_only=True``."""
+    """Lightning's checkpoint files, through a temporary file in the same folder and ``weights_only=True``.
+
+    Training goes on while a thread writes a copy. The next checkpoint, and the end of training, wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write beside the target, flush to disk, then rename: a killed run leaves the old file or the new
-        one.
+        """Copy, and have it written.
+
+        Raises:
+            OSError: the checkpoint before this one could not be written.
         """
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        self.wait()
+        copied = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().clone())
+        self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending = self._writer.submit(_write, copied, Path(path))
+
+    def wait(self) -> None:
+        """Until what was to be written is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def teardown(self) -> None:
+        """At the end of training nothing is left to write.
+
+        Raises:
+            OSError: as :meth:`wait`.
+        """
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
+        self.wait()
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -63,3 +89,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint: {path} is not one of a training (it has no 'state_dict'); remove it, or use --force"
         )
     return checkpoint
+
+
+def _write(checkpoint: dict[str, Any], target: Path) -> None:
+    """Beside the target, flushed to disk, then renamed: a killed run leaves the old file or the new one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

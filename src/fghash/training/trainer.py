@@ -99,6 +99,7 @@ def build_trainer(
     callbacks += [SelectOnValidation(folder)] if validates and keeps else []
     if loggers:
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
+    settings = {**settings, "precision": _precision(settings.get("precision"))}
     several = devices.count > 1
     defaults = {
         "sync_batchnorm": several and devices.accelerator == "gpu",
@@ -121,6 +122,12 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
+
+
+def _precision(wanted: Any) -> Any:
+    """``tf32`` is full precision to Lightning; torch then multiplies matrices of floats on tensor cores."""
+    torch.set_float32_matmul_precision("high" if wanted == "tf32" else "highest")
+    return "32-true" if wanted == "tf32" else wanted
 
 
 def _be_quiet() -> None:

@@ -222,7 +222,7 @@ def rewrite(place: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda place: rewrite(place, version=0), "is of version 0, not 1: delete that folder"),
+        (lambda place: rewrite(place, version=0), "is of version 0, not 2: delete that folder"),
         (lambda place: (place / "cache.json").write_text("[]"), "is of version"),
         (lambda place: (place / "cache.json").write_text("{"), "is damaged"),
         (lambda place: (place / "pixels").unlink(), "is damaged"),

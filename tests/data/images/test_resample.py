@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from fghash.data.images.device import cut_on_device, uncut
+from fghash.data.images.device import crop_by_tensors, uncut
 from fghash.data.images.resample import Cut, cut_out, scaled, scaled_shape
 from fghash.data.images.transforms import cut_batch
 
@@ -45,11 +45,20 @@ def test_cut_is_torchvisions_resized_crop(cut: Cut):
 @pytest.mark.parametrize("size", [8, 32, 61])
 def test_whole_batches_on_a_device_are_the_same(size: int):
     pictures = [picture(), picture(70, 90), *[picture()] * (len(CUTS) - 2)]
-    here = cut_batch(pictures, CUTS, size).int()
-    there = cut_on_device(uncut(pictures, CUTS, size))
-    assert there.shape == here.shape
-    assert (there - here).abs().max() <= 1
-    assert (there - here).abs().mean() < 0.01
+    there = uncut(pictures, CUTS, size)
+    assert torch.equal(crop_by_tensors(there), cut_batch(pictures, CUTS, size))
+
+
+def test_any_crop_of_any_size_is_the_same_on_a_device():
+    random = np.random.default_rng(1)
+    for size in (1, 8, 33, 96):
+        pictures = [picture(*random.integers(1, 300, size=2)) for _ in range(40)]
+        cuts = []
+        for each in pictures:
+            top, left = (int(random.integers(n)) for n in each.shape[:2])
+            height, width = each.shape[0] - top, each.shape[1] - left
+            cuts.append(Cut(top, left, int(random.integers(height)) + 1, width, bool(random.integers(2))))
+        assert torch.equal(uncut(pictures, cuts, size).crop(), cut_batch(pictures, cuts, size))
 
 
 def test_read_only_and_strided_pictures():

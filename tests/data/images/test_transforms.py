@@ -15,7 +15,7 @@ from fghash.data.images.transforms import (
     EvaluationTransform,
     TrainTransform,
     cut_batch,
-    draw_box,
+    draw_boxes,
     stored_size,
 )
 from fghash.errors import InputError
@@ -38,7 +38,8 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (300, 40)])
 def test_boxes_have_the_distribution_of_torchvision(height: int, width: int):
     n, scale = 1500, (0.08, 1.0)
-    ours = np.array([draw_box(height, width, scale, row) for row in uniforms(0, np.arange(n), count=22)])
+    shapes = np.tile([height, width], (n, 1))
+    ours = draw_boxes(shapes, scale, uniforms(0, np.arange(n), count=22))
     torch.manual_seed(0)
     image = torch.zeros(3, height, width)
     crop = v2.RandomResizedCrop(32, scale=scale)
@@ -51,8 +52,10 @@ def test_boxes_have_the_distribution_of_torchvision(height: int, width: int):
 
 def test_boxes_lie_inside_whatever_the_shape():
     for shape in ((8, 8), (1, 50), (500, 3)):
-        for row in uniforms(1, np.arange(200), count=22):
-            top, left, height, width = draw_box(*shape, (0.08, 1.0), row)
+        shapes = np.tile(shape, (200, 1))
+        for top, left, height, width in draw_boxes(
+            shapes, (0.08, 1.0), uniforms(1, np.arange(200), count=22)
+        ):
             assert height > 0
             assert width > 0
             assert 0 <= top <= shape[0] - height
@@ -64,7 +67,7 @@ def test_a_training_picture_is_torchvisions_crop_of_the_same_box():
     transform = TrainTransform(32, seed=5, flip=False)
     for index in range(8):
         row = uniforms(5, 3, index, count=23)
-        top, left, height, width = draw_box(61, 87, (0.08, 1.0), row[1:])
+        top, left, height, width = draw_boxes(np.array([[61, 87]]), (0.08, 1.0), row[None, 1:])[0].tolist()
         expected = reference.resized_crop(
             torch.from_numpy(image).permute(2, 0, 1), top, left, height, width, [32, 32], antialias=True
         )

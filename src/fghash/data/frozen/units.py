@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fghash.errors import InputError
 from fghash.files import reserve
 
-VERSION = 1
+VERSION = 2  # 2: images are scaled in whole numbers
 BLOCK = (
     64  # items that are computed together; the same batches whoever builds, and however often it broke off
 )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fghash.errors import InputError
 
-VERSION = 1
+VERSION = 2  # 2: scaled in whole numbers
 _ALIGNMENT = 64  # bytes between the beginnings of images
 
 Bytes = NDArray[np.uint8]
@@ -75,7 +75,7 @@ class Decoded:
         Raises:
             InputError: its bytes are not those that were written.
         """
-        room = self.index.room(self._pixels(), position)
+        room = self.index.room(self.pixels(), position)
         if not self._checked[position]:
             if checksum(room) != self.index.sums[position]:
                 raise InputError(
@@ -85,7 +85,8 @@ class Decoded:
         height, width = self.index.shapes[position]
         return room[: height * width * 3].reshape(height, width, 3)
 
-    def _pixels(self) -> Bytes:
+    def pixels(self) -> Bytes:
+        """All images one after another, as the index says where."""
         if self.memory is None:
             assert self.file is not None
             self.memory = np.memmap(self.file, np.uint8, "r") if self.index.n_bytes else np.empty(0, np.uint8)

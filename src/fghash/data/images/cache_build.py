@@ -33,13 +33,13 @@ from fghash.files import disk_errors, reserve
 
 
 def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threads: int) -> Decoded:
-    """The images of ``files`` in memory (``cache`` is ``ram``) or below ``cache``, built if need be.
+    """The images of ``files`` in memory (``cache``: ``ram``, ``gpu``) or below ``cache``, built if need be.
 
     Raises:
         InputError: no room, no permission, a cache that is damaged or of another version, an unreadable
             image.
     """
-    if cache == "ram":
+    if cache in ("ram", "gpu"):
         return _in_memory(files, short_side, n_threads)
     root = Path(cache).expanduser()
     place = root / f"{fingerprint}-{contents(files)}-{short_side}px"

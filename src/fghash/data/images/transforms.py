@@ -25,6 +25,7 @@ MARGIN = 1.15
 
 Shape = tuple[int, int]  # height, width
 Key = tuple[int, int]  # index, epoch
+Integers = NDArray[np.int64]
 
 # torchvision's: a drawn crop that does not fit is drawn again this often, then it is the centre.
 _ATTEMPTS = 10
@@ -100,14 +101,15 @@ class TrainTransform:
         index, epoch = np.asarray(keys, np.int64).T
         draws = uniforms(self.seed, epoch, index, count=2 * _ATTEMPTS + 3)
         mirrors = (draws[:, 0] < 0.5) & self.flip
-        boxes = (self._box(*shape, row) for shape, row in zip(shapes, draws[:, 1:], strict=True))
-        return [Cut(*box, mirror=bool(mirror)) for box, mirror in zip(boxes, mirrors, strict=True)]
+        boxes = self._boxes(np.asarray(shapes, np.int64), draws[:, 1:])
+        drawn = zip(boxes.tolist(), mirrors.tolist(), strict=True)
+        return [Cut(top, left, height, width, mirror) for (top, left, height, width), mirror in drawn]
 
-    def _box(self, height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+    def _boxes(self, shapes: Integers, draws: NDArray[np.float64]) -> Integers:
         if self.crop == "random_resized":
-            return draw_box(height, width, self.crop_scale, draws)
-        free_y, free_x = height - self.size + 1, width - self.size + 1
-        return int(draws[0] * free_y), int(draws[1] * free_x), self.size, self.size
+            return draw_boxes(shapes, self.crop_scale, draws)
+        corners = (draws[:, :2] * (shapes - self.size + 1)).astype(np.int64)
+        return np.column_stack([corners, np.full_like(corners, self.size)])
 
 
 def stored_size(size: int) -> int:
@@ -115,29 +117,32 @@ def stored_size(size: int) -> int:
     return round(MARGIN * size)
 
 
-def draw_box(
-    height: int, width: int, scale: tuple[float, float], draws: NDArray[np.float64]
-) -> tuple[int, int, int, int]:
-    """The crop of torchvision's ``RandomResizedCrop.get_params`` for 22 uniform numbers.
+def draw_boxes(shapes: Integers, scale: tuple[float, float], draws: NDArray[np.float64]) -> Integers:
+    """The crops of torchvision's ``RandomResizedCrop.get_params`` for 22 uniform numbers each.
 
-    Two numbers place the crop, then two an attempt give its part of the area and the logarithm of its aspect
-    ratio. If no attempt fits, the central crop with the nearest allowed aspect ratio.
+    ``shapes`` (n, 2): heights and widths of the images. ``draws`` (n, 22): two numbers place the crop, then
+    two an attempt give its part of the area and the logarithm of its aspect ratio. Where no attempt fits, it
+    is the central crop with the nearest allowed aspect ratio. Returns (n, 4): top, left, height, width.
     """
-    area = (scale[0] + (scale[1] - scale[0]) * draws[2::2]) * (height * width)
-    ratio = np.exp((2 * draws[3::2] - 1) * np.log(4 / 3))
-    widths, heights = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
-    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
-    if not fits.any():
-        return _central_box(height, width)
-    first = int(np.argmax(fits))
-    h, w = int(heights[first]), int(widths[first])
-    return int(draws[0] * (height - h + 1)), int(draws[1] * (width - w + 1)), h, w
+    height, width = shapes.T
+    area = (scale[0] + (scale[1] - scale[0]) * draws[:, 2::2]) * (height * width)[:, None]
+    ratio = np.exp((2 * draws[:, 3::2] - 1) * np.log(4 / 3))
+    widths, heights = (np.rint(np.sqrt(each)).astype(np.int64) for each in (area * ratio, area / ratio))
+    fits = (widths > 0) & (widths <= width[:, None]) & (heights > 0) & (heights <= height[:, None])
+    chosen = np.arange(len(shapes)), fits.argmax(axis=1)
+    h, w = heights[chosen], widths[chosen]
+    top, left = (
+        (draws[:, 0] * (height - h + 1)).astype(np.int64),
+        (draws[:, 1] * (width - w + 1)).astype(np.int64),
+    )
+    boxes = np.column_stack([top, left, h, w])
+    return np.where(fits.any(axis=1)[:, None], boxes, _central_boxes(height, width))
 
 
-def _central_box(height: int, width: int) -> tuple[int, int, int, int]:
-    h = min(height, round(width / (3 / 4)))
-    w = min(width, round(height * (4 / 3)))
-    return (height - h) // 2, (width - w) // 2, h, w
+def _central_boxes(height: Integers, width: Integers) -> Integers:
+    h = np.minimum(height, np.rint(width / (3 / 4)).astype(np.int64))
+    w = np.minimum(width, np.rint(height * (4 / 3)).astype(np.int64))
+    return np.column_stack([(height - h) // 2, (width - w) // 2, h, w])
 
 
 def cut_batch(pictures: Sequence[Pixels], cuts: Sequence[Cut], size: int) -> Tensor:

@@ -1,12 +1,11 @@
 """The GPU kernel of :mod:`hamming`: histograms in shared memory, of ``hamming.cu``.
 
-It is compiled at first use by NVRTC, which CUDA builds of PyTorch bring along. A pair of codes costs its
+A pair of codes costs its
 exclusive or, its count of ones and one addition; the relevant items, few and contiguous, are counted again.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from fghash.evaluation.kernels.hamming_numpy import Counter
 from fghash.evaluation.relevance import Runs
+from fghash.nvrtc import kernel
 
 MOST_BITS = 2048
 _SOURCE = Path(__file__).with_name("hamming.cu")
@@ -69,29 +69,22 @@ class Compiled(NamedTuple):
     count_runs: Any
 
 
-@cache
 def compiled(bits: int, device: torch.device) -> Compiled:
-    """Compile for a device, once.
+    """Compile for a device.
 
     Raises:
-        RuntimeError, AttributeError, ImportError, OSError: this build of PyTorch cannot.
+        NoKernel: this build of PyTorch cannot.
     """
     plan = Plan.of(bits)
-    with torch.cuda.device(device):
-        every, runs = (
-            torch.cuda._compile_kernel(plan.source, name)  # torch has no public one
-            for name in ("count_all", "count_runs")
-        )
-        if plan.shared_bytes >= _STATIC:
-            every.set_shared_memory_config(plan.shared_bytes)
-    return Compiled(plan, every, runs)
+    every = kernel(plan.source, "count_all", device, plan.shared_bytes)
+    return Compiled(plan, every, kernel(plan.source, "count_runs", device))
 
 
 def prepare(gallery: np.ndarray, bits: int, device: torch.device) -> Counter:
     """The counter of this gallery, of (g, words) uint64, on ``device``.
 
     Raises:
-        RuntimeError, AttributeError, ImportError, OSError: this build of PyTorch cannot compile it.
+        NoKernel: this build of PyTorch cannot compile it.
     """
     kernels = compiled(bits, device)
     items = _words(gallery, kernels.plan.words, device)

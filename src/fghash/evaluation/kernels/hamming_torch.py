@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +11,7 @@ from fghash.evaluation.kernels.hamming_numpy import Counter
 from fghash.evaluation.relevance import Runs
 from fghash.evaluation.work import Work
 from fghash.layers.precision import full_precision
-
-
-class NoCompiledKernel(UserWarning):
-    """A GPU counts with matrix products, many times slower than with its own kernel."""
+from fghash.nvrtc import NoKernel, tell
 
 
 def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
@@ -25,10 +20,8 @@ def prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:
     if device.type == "cuda" and bits <= hamming_cuda.MOST_BITS:
         try:
             return hamming_cuda.prepare(gallery, bits, device)
-        except (AttributeError, ImportError, OSError, RuntimeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            line = f"device: {work.device} has no compiled kernel ({reason}), counting with matrix products"
-            warnings.warn(line, NoCompiledKernel, stacklevel=2)
+        except NoKernel as error:
+            tell(device, "counting with matrix products", str(error))
     return _products(gallery, bits, work, device)
 
 
