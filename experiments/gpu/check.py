@@ -15,12 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from fghash import api
-from fghash.codes import BinaryCodes
+from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.evaluation import evaluate
 from fghash.registry import METHODS
 
@@ -62,43 +63,75 @@ def methods(cpu: bool) -> Iterator[Row]:
 
 
 def evaluator(cpu: bool) -> Iterator[Row]:
-    """The counting kernels on the CPU and through torch, and whether they agree."""
+    """Every kind of codes on the CPU and through torch, and whether the scores agree."""
     device = "cpu" if cpu else "cuda"
-    sizes = [(100, 2000, 64)] if cpu else [(5_000, 50_000, 64), (10_000, 1_000_000, 64)]
-    random = np.random.default_rng(0)
+    sizes = [(100, 2000, 64)] if cpu else [(5_000, 50_000, 64), (10_000, 1_000_000, 64), (5_000, 50_000, 512)]
     for n_queries, n_items, bits in sizes:
-        gallery, queries = (
-            BinaryCodes.from_signs(random.standard_normal((n, bits)).astype(np.float32))
-            for n in (n_items, n_queries)
-        )
-        labels = random.integers(200, size=n_queries), random.integers(200, size=n_items)
-        case = f"evaluate {n_queries:,} x {n_items:,} x {bits}"
-        ours, here = timed(lambda g=gallery, q=queries, y=labels: evaluate(q, g, *y).scores)
-        torchs, there = timed(lambda g=gallery, q=queries, y=labels: evaluate(q, g, *y, device=device).scores)
-        yield f"{case}, numba", f"{ours * 1e3:.1f} ms"
-        yield (
-            f"{case}, --device {device}",
-            f"{torchs * 1e3:.1f} ms, scores {'equal' if here == there else 'DIFFER'}",
-        )
+        yield from compared("binary", (n_queries, n_items, bits), device, binary(n_queries, n_items, bits))
+    sizes = [(20, 300, 16)] if cpu else [(2_000, 20_000, 128)]
+    for n_queries, n_items, width in sizes:
+        yield from compared("real", (n_queries, n_items, width), device, real(n_queries, n_items, width))
+        size = (n_queries, n_items, 8)
+        yield from compared("quantized, 8 codebooks", size, device, quantized(n_queries, n_items, width))
+
+
+def compared(kind: str, size: tuple[int, int, int], device: str, case: tuple[Any, ...]) -> Iterator[Row]:
+    """The times of numba and of ``device``."""
+    name = f"evaluate {kind} {size[0]:,} x {size[1]:,} x {size[2]}"
+    ours, here = timed(lambda: evaluate(*case).scores)
+    theirs, there = timed(lambda: evaluate(*case, device=device).scores)
+    same = all(abs(here[key] - there[key]) < 1e-6 for key in here if here[key] is not None)  # type: ignore
+    yield f"{name}, numba", f"{ours * 1e3:.1f} ms"
+    agree = "equal" if here == there else "equal to 1e-6" if same else "DIFFER"
+    yield f"{name}, --device {device}", f"{theirs * 1e3:.1f} ms, scores {agree}"
+
+
+def labels(*lengths: int) -> list[np.ndarray]:
+    random = np.random.default_rng(1)
+    return [random.integers(200, size=n) for n in lengths]
+
+
+def binary(n_queries: int, n_items: int, bits: int) -> tuple[Any, ...]:
+    random = np.random.default_rng(0)
+    queries, gallery = (BinaryCodes(random.random((n, bits), np.float32) < 0.5) for n in (n_queries, n_items))
+    return queries, gallery, *labels(n_queries, n_items)
+
+
+def real(n_queries: int, n_items: int, width: int) -> tuple[Any, ...]:
+    random = np.random.default_rng(0)
+    vectors = [random.standard_normal((n, width)).astype(np.float32) for n in (n_queries, n_items)]
+    return RealCodes(vectors[0]), RealCodes(vectors[1], "cosine"), *labels(n_queries, n_items)
+
+
+def quantized(n_queries: int, n_items: int, width: int) -> tuple[Any, ...]:
+    random = np.random.default_rng(0)
+    books = random.standard_normal((8, 256, width // 8)).astype(np.float32)
+    gallery = QuantizedCodes(random.integers(256, size=(n_items, 8)), books, "product", "dot")
+    queries = RealCodes(random.standard_normal((n_queries, gallery.dimensions)).astype(np.float32))
+    return queries, gallery, *labels(n_queries, n_items)
 
 
 def training(cpu: bool) -> Iterator[Row]:
-    """fit beside a bare loop: many and few steps an epoch."""
-    cases = [("test_resnet", 32, 64)] if cpu else [("resnet50", 224, 512), ("resnet50", 224, 6000)]
-    for network, size, images in cases:
-        words = [
-            "--backbone",
-            network,
-            "--size",
-            str(size),
-            "--images",
-            str(images),
-            "--epochs",
-            "1" if cpu else "3",
-        ]
-        words += ["--rounds", "1" if cpu else "2", "--gpus", "0" if cpu else "1"]
-        printed = script("training.py", *words)
-        yield f"{network}, {size} px, {images} images an epoch", printed[-1] if printed else "printed nothing"
+    """fit beside a bare loop: few and many steps an epoch, half precision and a compiled network."""
+    network, size = ("test_resnet", 32) if cpu else ("resnet50", 224)
+    fast = ["trainer.precision=bf16-mixed", "backbone.compile=true"]
+    cases: list[tuple[int, str, list[str]]] = [
+        (512, "ram", []), (512, "gpu", []), (6000, "gpu", []), (6000, "gpu", fast),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        for images, cache, more in [(64, "ram", [])] if cpu else cases:
+            words = ["--backbone", network, "--size", str(size), "--images", str(images), "--cache", cache]
+            words += [
+                "--root",
+                f"{folder}/{images}",
+                "--epochs",
+                "2" if images > 999 else "6",
+                "--rounds",
+                "1",
+            ]
+            words += ["--gpus", "0" if cpu else "1", *(["--set", *more] if more else [])]
+            case = f"{network}, {size} px, {images:,} images an epoch, cache {cache} {' '.join(more)}"
+            yield case.strip(), script("training.py", *words)[-1]
 
 
 def features(cpu: bool) -> Iterator[Row]:

@@ -18,6 +18,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,22 +70,25 @@ def one_core() -> None:
 
 def make_photographs(root: Path, n_images: int) -> Path:
     """Scenes of 500 x 375 with detail at every scale, as JPEGs of about the bytes of a photograph."""
-    rng = np.random.default_rng(0)
-    for k in range(n_images):
-        picture = np.full((375, 500, 3), 128.0)
-        for cells in (3, 7, 16, 40, 100, 250):
-            noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-            layer = Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC)
-            picture += (np.asarray(layer) - 128.0) * (1.6 / np.sqrt(cells))
-        path = root / "train" / f"class{k % 8}" / f"{k}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_draw, [root] * n_images, range(n_images), chunksize=16))
     for k in range(8):
         (root / "query" / f"class{k}").mkdir(parents=True)
         shutil.copy(root / "train" / f"class{k}" / f"{k}.jpg", root / "query" / f"class{k}")
     size = sum(path.stat().st_size for path in root.glob("train/*/*")) / n_images
     print(f"drew {n_images} JPEGs of {size / 1000:.0f} kB")
     return root
+
+
+def _draw(root: Path, k: int) -> None:
+    rng, picture = np.random.default_rng(k), np.full((375, 500, 3), 128.0)
+    for cells in (3, 7, 16, 40, 100, 250):
+        noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        layer = Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC)
+        picture += (np.asarray(layer) - 128.0) * (1.6 / np.sqrt(cells))
+    path = root / "train" / f"class{k % 8}" / f"{k}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
 def find_cub(path: Path, scratch: Path) -> Path | None:

@@ -1,10 +1,12 @@
 """Images per second of `fghash fit`, beside a bare PyTorch loop over batches that already lie in memory.
 
-The loop has the same network, loss, optimiser and batches, and nothing else: no loading, no logging, no
-checkpoints. fit reads JPEGs from its decoded cache, augments, logs, and writes a checkpoint every epoch. Both
-run in turn; the first epoch of each is not counted.
+The loop has the same network, loss, optimiser, precision and batches, and nothing else: no loading, no
+logging, no checkpoints. fit reads JPEGs from its decoded cache, augments, logs, and writes a checkpoint every
+minute. Both run in turn; the first epoch of each is not counted. Beside the speed: the part of the time that fit
+waits for the next batch, and the time from the last step of an epoch to the first of the next.
 
     python experiments/speed/training.py [--backbone mobilenetv2_100] [--size 96] [--rounds 5] [--gpus 0]
+    python experiments/speed/training.py --cache gpu --set trainer.precision=bf16-mixed backbone.compile=true
     python experiments/speed/training.py --options             # and what each option of speed gains
 
 Expected: 0.95 or more of the bare loop. Run it on an idle machine.
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -48,11 +50,13 @@ def main() -> None:
     given = parse()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        root = make_photographs(scratch / "drawn", given.images)
+        root = given.root or scratch / "drawn"
+        if not root.is_dir():
+            make_photographs(root, given.images)
         words = [
             "--method", given.method, "--backbone", given.backbone, "--data", "folder",
-            "--data.root", str(root), "--data.image_size", str(given.size), "--data.cache", "ram",
-            "--data.sampler", "shuffle",
+            "--data.root", str(root), "--data.image_size", str(given.size), "--data.cache", given.cache,
+            "--data.sampler", "shuffle", *flags_of(given.set),
             "--batch_size", str(given.batch), "--trainer.max_epochs", str(1 + given.epochs),
             "--trainer.enable_progress_bar", "false", "--gpus", str(given.gpus),
         ]  # fmt: skip
@@ -64,7 +68,7 @@ def main() -> None:
             config = resolve(choose([flag_layer(flags.values)]))
             return replace(config, runs=scratch / "runs" / str(next(count)))
 
-        contenders: dict[str, Callable[[], float]] = {
+        contenders: dict[str, Callable[[], Speed]] = {
             "fghash fit": lambda: fit_speed(configured()),
             "bare PyTorch loop, batches in memory": lambda: bare_speed(configured()),
         }
@@ -86,83 +90,141 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=1, help="that are counted in each run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gpus", type=int, default=min(1, torch.cuda.device_count()), choices=(0, 1))
+    parser.add_argument("--cache", default="ram", help="--data.cache of fit: ram, gpu or a folder")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="further settings of both")
+    parser.add_argument("--root", type=Path, help="where the JPEGs lie, or are drawn to be used again")
     parser.add_argument("--options", action="store_true", help="measure each option of speed, too")
     return parser.parse_args()
 
 
-def alternated(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Images per second of each contender, all in turn in every round."""
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+def flags_of(pairs: list[str]) -> Iterator[str]:
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        yield from (f"--{name}", value)
+
+
+class Speed(NamedTuple):
+    """``images`` per second, the ``waiting`` part of the time, milliseconds ``between`` two epochs."""
+
+    images: float
+    waiting: float = 0.0
+    between: float = 0.0
+
+
+def alternated(contenders: dict[str, Callable[[], Speed]], rounds: int) -> dict[str, list[Speed]]:
+    """The speeds of each contender, all in turn in every round."""
+    speeds: dict[str, list[Speed]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             speeds[name].append(run())
     return speeds
 
 
-def show(given: argparse.Namespace, speeds: dict[str, list[float]]) -> None:
+def show(given: argparse.Namespace, speeds: dict[str, list[Speed]]) -> None:
     where = torch.cuda.get_device_name() if given.gpus else f"CPU, {torch.get_num_threads()} threads"
-    print(f"\n{given.method}, {given.backbone}, {given.size} px, batches of {given.batch}, {where}, images/s")
+    what = ", ".join([given.method, given.backbone, f"{given.size} px, batches of {given.batch}", *given.set])
+    print(f"\n{what}, cache {given.cache}, {where}, images/s")
     (_, fit), *others = speeds.items()
-    print(f"  {'fghash fit':<42}{median(fit):9.1f}   (from {min(fit):.1f} to {max(fit):.1f})")
-    for name, values in others:
-        spread = f"from {min(values):.1f} to {max(values):.1f}"
-        print(f"  {name:<42}{median(values):9.1f}   ({spread})   x {median(values) / median(fit):.2f}")
-    shares = [ours / bare for ours, bare in zip(fit, others[0][1], strict=True)]
-    print(f"fit at {median(shares):.3f} of the bare loop (median of the rounds; goal 0.95)")
+    for name, values in speeds.items():
+        images = [each.images for each in values]
+        ratio = median(images) / median(each.images for each in fit)
+        spread = f"from {min(images):.1f} to {max(images):.1f}"
+        print(f"  {name:<42}{median(images):9.1f}   ({spread})   x {ratio:.2f}")
+    shares = [ours.images / bare.images for ours, bare in zip(fit, others[0][1], strict=True)]
+    waiting, between = median(each.waiting for each in fit), median(each.between for each in fit)
+    print(
+        f"fit {median(each.images for each in fit):.0f} images/s, {median(shares):.3f} of the bare loop; "
+        f"waiting for data {waiting:.1%}; {between:.0f} ms between epochs"
+    )
 
 
-def fit_speed(config: RunConfig) -> float:
-    """Images per second of training as ``fghash fit`` does it, from the second epoch on."""
+def fit_speed(config: RunConfig) -> Speed:
+    """Training as ``fghash fit`` does it, from the second epoch on."""
     run, watch = prepare(config), Stopwatch()
     run.folder.path.mkdir(parents=True)
     trainer = build_trainer(
         run.folder.checkpoints, choose_devices(config.gpus), dict(config.trainer), seed=config.seed,
         loggers=build_loggers(config.tracking, run.folder.path, "speed", "speed"), validates=False,
+        checkpoint_seconds=60 * config.checkpoint_minutes,
     )  # fmt: skip
     trainer.callbacks.append(watch)  # the last one: its time includes all that the others do
+    given = run.data.train_dataloader
+    run.data.train_dataloader = lambda: Waited(given(), watch)  # type: ignore[method-assign,assignment]
     train(trainer, run)
-    return watch.images / watch.seconds
+    return Speed(watch.images / watch.seconds, watch.waited / watch.seconds, 1e3 * median(watch.between))
+
+
+class Waited:
+    """A loader that tells how long its batches were waited for."""
+
+    def __init__(self, loader: Any, watch: Stopwatch) -> None:
+        self.loader, self.watch, self.sampler = loader, watch, loader.sampler
+        self.batch_sampler, self.dataset = loader.batch_sampler, loader.dataset
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.loader)
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            self.watch.waited += (time.perf_counter() - begun) * (self.watch.begun > 0)
+            if batch is None:
+                return
+            yield batch
 
 
 class Stopwatch(pl.Callback):
     """Images and seconds after the first epoch."""
 
     def __init__(self) -> None:
-        self.images, self.begun, self.seconds = 0, 0.0, 0.0
+        self.images, self.begun, self.seconds, self.waited = 0, 0.0, 0.0, 0.0
+        self.between: list[float] = []
+        self._ended = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the second epoch."""
         if trainer.current_epoch == 1:
             self.begun = now(pl_module.device)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        """The first step of an epoch ends the time between two."""
+        if batch_idx == 0 and self._ended:
+            self.between.append(now(pl_module.device) - self._ended)
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Count."""
         self.images += len(batch.labels) if trainer.current_epoch else 0
+        if batch_idx + 1 == trainer.num_training_batches:
+            self._ended = now(pl_module.device)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop."""
         self.seconds = now(pl_module.device) - self.begun
 
 
-def bare_speed(config: RunConfig) -> float:
-    """Images per second of the plain loop, from the second epoch on."""
+def bare_speed(config: RunConfig) -> Speed:
+    """The plain loop, from the second epoch on."""
     run = prepare(config)
     device = torch.device("cuda" if config.gpus else "cpu")
     method = run.method.to(device).train()
     batches = list(loaded(run, device))
     optimizer = build_optimizer(config.optim, method.backbone.parameters(), method.head_parameters())
-    begun = 0.0
+    begun, half = 0.0, config.trainer.get("precision") == "bf16-mixed"
     for epoch in range(int(config.trainer["max_epochs"])):
         if epoch == 1:
             begun = now(device)
         for batch in batches:
             optimizer.zero_grad()
-            torch.stack(list(method.loss(method.read(batch)).values())).sum().backward()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                loss = torch.stack(list(method.loss(method.read(batch)).values())).sum()
+            loss.backward()
             optimizer.step()
     images = (int(config.trainer["max_epochs"]) - 1) * sum(len(batch.labels) for batch in batches)
-    return images / (now(device) - begun)
+    return Speed(images / (now(device) - begun))
 
 
 def loaded(run: Run, device: torch.device) -> Iterator[Batch]:
