@@ -2,8 +2,8 @@
 
 The loop has the same network, loss, optimiser, precision and batches, and nothing else: no loading, no
 logging, no checkpoints. fit reads JPEGs from its decoded cache, augments, logs, and writes a checkpoint every
-minute. Both run in turn; the first epoch of each is not counted. Beside the speed: the part of the time that fit
-waits for the next batch, and the time from the last step of an epoch to the first of the next.
+minute. Both run in turn; the first epoch of each is not counted. Beside the speed: the part of the time that
+fit waits for the next batch, and the time from the last step of an epoch to the first of the next.
 
     python experiments/speed/training.py [--backbone mobilenetv2_100] [--size 96] [--rounds 5] [--gpus 0]
     python experiments/speed/training.py --cache gpu --set trainer.precision=bf16-mixed backbone.compile=true
