@@ -10,7 +10,7 @@ from contract import tiny_data, tiny_method
 from fghash import api
 from fghash.batch import Reads
 from fghash.cli import main
-from fghash.codes import RealCodes
+from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.evaluation import evaluate
 from fghash.feature_cache import FeatureJob, use_cached_features
 from fghash.registry import METHODS
@@ -59,42 +59,70 @@ def test_cpu_and_gpu_encode_a_model_to_the_same_codes(name, images, tmp_path):
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/*/*/*/config.yaml"))
     files = [images / item for item in RunFolder(folder).read_items("gallery")]
     here, there = (api.load_run(folder, device).encode(files) for device in ("cpu", "cuda"))
-    arrays = [each for each in vars(here) if isinstance(getattr(here, each), np.ndarray)]
-    differing = sum(int((getattr(here, key) != getattr(there, key)).sum()) for key in arrays)
-    total = sum(getattr(here, key).size for key in arrays)
+    chosen = "bits" if isinstance(here, BinaryCodes) else "indices"
+    differing, total = (
+        int((getattr(here, chosen) != getattr(there, chosen)).sum()),
+        getattr(here, chosen).size,
+    )
     print(f"{name}: {differing} of {total} differ")
     assert differing <= max(1, total // 200)
+    if isinstance(here, QuantizedCodes):
+        np.testing.assert_allclose(here.codebooks, there.codebooks, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_training_resumes(name, tmp_path):
-    """From the checkpoint of the second epoch the same batches follow; weights agree to rounding."""
+    """With the weights and moments of the checkpoint, and the batches of the run that never stopped.
+
+    The weights at the end are not compared: sums on a GPU have no fixed order, and a training amplifies that.
+    """
 
     def trained(folder, resume=None, stop=None):
         data = tiny_data()
         method = tiny_method(name, data)
         data.train_order = method.train_sampler(data.train_labels)
-        settings = {"max_epochs": 4, "enable_progress_bar": False}
+        settings = {"max_epochs": 3, "enable_progress_bar": False}
         trainer = build_trainer(folder, Devices("gpu", 1), settings, seed=0, loggers=[], validates=False)
-        trainer.callbacks += [_StopAfter(stop)]
+        seen = _Seen(stop)
+        trainer.callbacks += [seen]
         use_lean_loop(trainer, method)
         trainer.fit(method, datamodule=data, ckpt_path=resume)
-        return {key: value.float().cpu() for key, value in method.state_dict().items()}
+        assert all(value.isfinite().all() for value in method.state_dict().values())
+        return seen
 
     straight = trained(tmp_path / "straight")
-    trained(tmp_path / "broken", stop=1)
-    resumed = trained(tmp_path / "broken", resume=str(tmp_path / "broken" / LAST))
-    assert straight.keys() == resumed.keys()
-    close = [torch.allclose(straight[key], resumed[key], rtol=1e-2, atol=1e-3) for key in straight]
-    assert np.mean(close) > 0.9
+    trained(tmp_path / "broken", stop=0)
+    checkpoint = tmp_path / "broken" / LAST
+    stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    resumed = trained(tmp_path / "broken", resume=str(checkpoint))
+    assert sorted(straight.batches) == [0, 1, 2]
+    assert resumed.batches == {epoch: straight.batches[epoch] for epoch in (1, 2)}
+    assert same_state(resumed.weights, stored["state_dict"])
+    assert same_state(resumed.moments, stored["optimizer_states"][0]["state"])
 
 
-class _StopAfter(pl.Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
+def same_state(found, expected):
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same_state(found[key], expected[key]) for key in found)
+    return torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
 
-    def on_train_epoch_start(self, trainer, pl_module):
-        trainer.should_stop = trainer.current_epoch == self.epoch
+
+class _Seen(pl.Callback):
+    """What the training started with, and the items of each epoch's batches; stops after an epoch."""
+
+    def __init__(self, stop):
+        self.stop, self.batches = stop, {}
+
+    def on_train_start(self, trainer, pl_module):
+        self.weights = {key: value.cpu().clone() for key, value in pl_module.state_dict().items()}
+        states = trainer.optimizers[0].state_dict()["state"]
+        self.moments = {i: {k: v.cpu().clone() for k, v in each.items()} for i, each in states.items()}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.setdefault(trainer.current_epoch, []).append(batch.index.tolist())
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch == self.stop
 
 
 class _Alert(pl.Callback):

@@ -105,11 +105,13 @@ class BinaryCodes:
         """(n, ceil(b / 8)) uint8 in little bit order; unused bits are zero."""
         return np.packbits(self.bits, axis=1, bitorder="little")
 
-    def words(self) -> np.ndarray:
+    def words(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(n, ceil(b / 64)) uint64 for counting differing bits; unused bits are zero."""
-        packed = self.packed()
+        packed = np.packbits(self.bits[start:stop], axis=1, bitorder="little")
         missing = -packed.shape[1] % 8
-        return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, missing)))).view(np.uint64)
+        if missing:
+            packed = np.pad(packed, ((0, 0), (0, missing)))
+        return np.ascontiguousarray(packed).view(np.uint64)
 
 
 def _require_two_values(array: np.ndarray) -> None:

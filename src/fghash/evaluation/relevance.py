@@ -45,8 +45,10 @@ class Relevance:
             InputError: integers beside multi-hot, or matrices of different width.
         """
         _require_same_kind(query_labels, gallery_labels)
+        if gallery_labels.ndim == 1 and int(np.ptp(gallery_labels)) < 1 << 16:
+            return cls(*_sorted_by_counting(gallery_labels), query_labels)
         keys = gallery_labels if gallery_labels.ndim == 1 else _bytes(gallery_labels)
-        order = np.argsort(_shorter(keys), kind="stable")
+        order = np.argsort(keys, kind="stable")
         edges = _edges(keys[order])
         return cls(order, edges, gallery_labels[order[edges[:-1]]], query_labels)
 
@@ -96,11 +98,14 @@ def _edges(ordered: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], change, [len(ordered)]]).astype(np.int64)
 
 
-def _shorter(keys: np.ndarray) -> np.ndarray:
-    """The same order in 16 bits where the range allows it: numpy then sorts by counting."""
-    if keys.dtype.kind != "i" or int(keys.max()) - int(keys.min()) >= 1 << 16:
-        return keys
-    return np.asarray(keys - keys.min(), dtype=np.uint16)
+def _sorted_by_counting(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order, the edges and the classes of labels in a range of 16 bits, which numpy sorts by counting."""
+    least = labels.min()
+    short = np.asarray(labels - least, dtype=np.uint16)
+    counts = np.bincount(short)
+    present = np.flatnonzero(counts)
+    edges = np.concatenate([[0], np.cumsum(counts[present])])
+    return np.argsort(short, kind="stable"), edges, (present + least).astype(labels.dtype)
 
 
 def _bytes(labels: np.ndarray) -> np.ndarray:

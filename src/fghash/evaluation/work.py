@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fghash.errors import InputError
@@ -15,6 +15,7 @@ from fghash.errors import InputError
 T = TypeVar("T")
 DEFAULT_MEMORY = 256 * 10**6
 KERNELS = ("auto", "numba", "numpy", "torch")
+_WORTH_A_THREAD = 1 << 15  # items
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -96,6 +97,16 @@ class Work:
             return list(self._watched(pool.map(lambda block: task(*block), blocks), len(blocks)))
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def on_cpu(self) -> Work:
+        """The same, with the fastest kernel of the CPU."""
+        return replace(self, kernel="numpy" if _without_numba() else "numba", device="cpu")
+
+    def share(self, task: Callable[[int, int], T], n: int) -> list[T]:
+        """``task(start, stop)`` of n items, a part for each thread."""
+        size = max(_WORTH_A_THREAD, -(-n // self.threads))
+        parts = [(start, min(start + size, n)) for start in range(0, n, size)]
+        return replace(self, progress=False).map(task, parts)
 
     def _watched(self, steps: Iterator[T], total: int) -> Iterator[T]:
         """The same steps, with a bar on the error stream if they take longer than a second."""

@@ -22,7 +22,7 @@ def hamming_blocks(queries: BinaryCodes, gallery: BinaryCodes, relevance: Releva
     bits = gallery.bits_per_item
     if queries.bits_per_item != bits:
         raise InputError(f"bits: queries have {queries.bits_per_item}, the gallery {bits}, expected the same")
-    count = _prepare(gallery.words()[relevance.order], bits, work)
+    count = _prepare(_in_order(gallery, relevance.order, work), bits, work)
     words = queries.words()
 
     def block(start: int, stop: int) -> TieGroups:
@@ -32,6 +32,18 @@ def hamming_blocks(queries: BinaryCodes, gallery: BinaryCodes, relevance: Releva
         return groups_of_histograms(total, relevant, len(gallery), bits)
 
     return Blocks(block, 6 * 8 * (bits + 1) + 200 * min(bits + 1, relevance.most) + relevance.bytes_a_query)
+
+
+def _in_order(gallery: BinaryCodes, order: np.ndarray, work: Work) -> np.ndarray:
+    """The gallery's words (g, words) in this order, packed and moved by all threads."""
+    packed = np.concatenate(work.share(lambda start, stop: gallery.words(start, stop), len(gallery)))
+    ordered = np.empty_like(packed)
+
+    def move(start: int, stop: int) -> None:
+        np.take(packed, order[start:stop], axis=0, out=ordered[start:stop], mode="clip")
+
+    work.share(move, len(gallery))
+    return ordered
 
 
 def _prepare(gallery: np.ndarray, bits: int, work: Work) -> Counter:

@@ -39,6 +39,8 @@ def nearness_blocks(
 def _prepare(
     gallery: QuantizedCodes | RealCodes, multiplicity: np.ndarray, number: np.ndarray, work: Work
 ) -> Counter:
+    if isinstance(gallery, QuantizedCodes) and work.device != "cpu":
+        work = work.on_cpu()  # looking up tables: on a GPU five times as slow as the compiled kernel
     if work.kernel == "numba":
         from fghash.evaluation.kernels import nearness_numba
 
