@@ -6,7 +6,12 @@ import numpy as np
 
 from fghash.errors import InputError
 from fghash.evaluation.conventions import OWN
-from fghash.evaluation.metrics import average_precision, precision_and_recall_at, precision_within_radius
+from fghash.evaluation.metrics import (
+    average_precision,
+    average_precisions,
+    precision_and_recall_at,
+    precision_within_radius,
+)
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.evaluation.ranking import TieGroups
 
@@ -39,11 +44,8 @@ def scores_by_query(groups: TieGroups, protocol: RetrievalProtocol) -> dict[str,
     if protocol.convention not in OWN:
         raise InputError(f"convention: '{protocol.convention}' needs codes, tie groups give {', '.join(OWN)}")
     divisor = OWN[protocol.convention]
-    scores = {
-        "map": average_precision(groups, divisor=divisor),
-        "map_best_ties": average_precision(groups, ties="best", divisor=divisor),
-        "map_worst_ties": average_precision(groups, ties="worst", divisor=divisor),
-    }
+    whole = average_precisions(groups, divisor)
+    scores = {"map": whole["expected"], "map_best_ties": whole["best"], "map_worst_ties": whole["worst"]}
     for k in protocol.cutoffs:
         scores[f"map_at_{k}"] = average_precision(groups, k, divisor=divisor)
         precision, recall = precision_and_recall_at(groups, k)
@@ -67,5 +69,5 @@ def counts(groups: TieGroups) -> dict[str, int]:
 
 def mean(values: np.ndarray) -> float | None:
     """Over the queries that count, those that are not NaN; None without any."""
-    counted = values[~np.isnan(values)]
-    return float(np.clip(counted.mean(), 0.0, 1.0)) if len(counted) else None
+    counted = values[~np.isnan(values)] if np.isnan(values.sum()) else values
+    return min(max(float(counted.mean()), 0.0), 1.0) if len(counted) else None

@@ -37,6 +37,16 @@ def average_precision(
     return _divide(_precision_sums(groups, k, ties), total if divisor == "relevant" else np.minimum(total, k))
 
 
+def average_precisions(groups: TieGroups, divisor: Divisor = "min") -> dict[Ties, np.ndarray]:
+    """AP over the whole gallery, as :func:`average_precision`, for each order of the ties."""
+    if divisor == "hits":
+        return {ties: average_precision(groups, ties=ties, divisor=divisor) for ties in _CODES}
+    sums = {ties: np.zeros(len(groups)) for ties in _CODES}
+    columns = (groups.offsets, groups.nearer, groups.size, groups.relevant)
+    group_sums.precision_sums_by_order(*columns, _harmonic_table(groups.n_gallery), *sums.values())
+    return {ties: _divide(found, groups.n_relevant) for ties, found in sums.items()}
+
+
 def precision_and_recall_at(groups: TieGroups, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Expected precision@k and recall@k of each query (q,): hits by k always, and by the relevant items."""
     hits, total = hits_at(groups, k), groups.n_relevant
@@ -100,7 +110,11 @@ def _precision_sums(groups: TieGroups, k: int, ties: Ties) -> np.ndarray:
     return sums
 
 
-_CODES = {"expected": group_sums.EXPECTED, "best": group_sums.BEST, "worst": group_sums.WORST}
+_CODES: dict[Ties, int] = {
+    "expected": group_sums.EXPECTED,
+    "best": group_sums.BEST,
+    "worst": group_sums.WORST,
+}
 _TABLE = 1 << 20  # the largest rank that is looked up; beyond, a table would cost more than it saves
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeVar
 
 from fghash.errors import InputError
@@ -15,7 +16,7 @@ from fghash.errors import InputError
 T = TypeVar("T")
 DEFAULT_MEMORY = 256 * 10**6
 KERNELS = ("auto", "numba", "numpy", "torch")
-_WORTH_A_THREAD = 1 << 15  # items
+_WORTH_A_THREAD = 1 << 17  # items
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -89,22 +90,18 @@ class Work:
 
     def map(self, task: Callable[[int, int], T], blocks: list[tuple[int, int]]) -> list[T]:
         """``task(start, stop)`` of every block, in order, over the threads."""
-        threads = min(self.threads, len(blocks))
-        if threads < 2:
+        if min(self.threads, len(blocks)) < 2:
             return list(self._watched((task(*block) for block in blocks), len(blocks)))
-        pool = ThreadPoolExecutor(threads)
-        try:
-            return list(self._watched(pool.map(lambda block: task(*block), blocks), len(blocks)))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        found = _pool(self.threads).map(lambda block: task(*block), blocks)
+        return list(self._watched(found, len(blocks)))
 
     def on_cpu(self) -> Work:
         """The same, with the fastest kernel of the CPU."""
         return replace(self, kernel="numpy" if _without_numba() else "numba", device="cpu")
 
-    def share(self, task: Callable[[int, int], T], n: int) -> list[T]:
-        """``task(start, stop)`` of n items, a part for each thread."""
-        size = max(_WORTH_A_THREAD, -(-n // self.threads))
+    def share(self, task: Callable[[int, int], T], n: int, least: int = _WORTH_A_THREAD) -> list[T]:
+        """``task(start, stop)`` of n items, a part of ``least`` or more for each thread."""
+        size = max(least, -(-n // self.threads))
         parts = [(start, min(start + size, n)) for start in range(0, n, size)]
         return replace(self, progress=False).map(task, parts)
 
@@ -122,6 +119,16 @@ class Work:
             for step in steps:
                 bar.update(task, advance=1, visible=time.monotonic() - begun > 1)
                 yield step
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for the next evaluation: starting them costs as much as a small one."""
+    return ThreadPoolExecutor(threads, "fghash-evaluate")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 def _kernel(kernel: str, device: str | None) -> str:

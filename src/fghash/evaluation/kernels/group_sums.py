@@ -74,6 +74,21 @@ def precision_sums(offsets, nearer, size, relevant, k, ties, table, sums):
 
 
 @compiled
+def precision_sums_by_order(offsets, nearer, size, relevant, table, expected, best, worst):
+    """:func:`precision_sums` over the whole ranking, for the three orders of ties in one pass."""
+    for i in range(len(expected)):
+        before = 0
+        for g in range(offsets[i], offsets[i + 1]):
+            r = np.int64(relevant[g])
+            if r:
+                n, closer = np.int64(size[g]), np.int64(nearer[g])
+                expected[i] += precision_sum(EXPECTED, n, r, closer, before, n, table)
+                best[i] += precision_sum(BEST, n, r, closer, before, n, table)
+                worst[i] += precision_sum(WORST, n, r, closer, before, n, table)
+                before += r
+
+
+@compiled
 def expected_hits(offsets, nearer, size, relevant, k, hits):
     """For each query the expected number of relevant items among the first k."""
     for i in range(len(hits)):

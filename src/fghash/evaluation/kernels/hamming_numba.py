@@ -21,7 +21,7 @@ from fghash.evaluation.work import Work
 
 def prepare(gallery: np.ndarray, bits: int, work: Work) -> partial[None]:
     """The counter of this gallery, of (g, words) uint64."""
-    return partial(count, gallery, slices(gallery) if gallery.shape[1] <= MOST_WORDS else None)
+    return partial(count, gallery, slices(gallery, work) if gallery.shape[1] <= MOST_WORDS else None)
 
 
 def count(

@@ -23,6 +23,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fghash.compiled import compiled
+from fghash.evaluation.work import Work
 
 _WORDS = 8  # of 64 items: a tile
 _TILE = 64 * _WORDS
@@ -44,13 +45,21 @@ class Slices(NamedTuple):
     n_fillers: list[int]
 
 
-def slices(codes: np.ndarray) -> Slices:
+def slices(codes: np.ndarray, work: Work) -> Slices:
     """Tiles of codes (g, words) uint64: the even ones, filled with the code 0, then the odd ones, with 1."""
-    parity = _ones_of(codes) & 1
-    n_fillers = [-int((parity == p).sum()) % _TILE for p in (0, 1)]
-    filled = [np.concatenate([codes[parity == p], _filler(codes, p).repeat(n_fillers[p], 0)]) for p in (0, 1)]
-    of_tiles = np.repeat([0, 1], [len(half) // _TILE for half in filled])
-    return Slices(_planes(np.concatenate(filled)), of_tiles, n_fillers)
+    odd = _ones_of(codes) & 1
+    n_odd = int(odd.sum())
+    n_fillers = [-(len(codes) - n_odd) % _TILE, -n_odd % _TILE]
+    n_even = (len(codes) - n_odd + n_fillers[0]) // _TILE
+    fillers = [_filler(codes, value).repeat(n_fillers[value], 0) for value in (0, 1)]
+    filled = np.concatenate([codes[odd == 0], fillers[0], codes[odd == 1], fillers[1]])
+    planes = np.empty((len(filled) // _TILE, 64 * codes.shape[1], _WORDS), np.uint64)
+
+    def turn(start: int, stop: int) -> None:
+        _fill_planes(filled[_TILE * start : _TILE * stop], planes[start:stop])
+
+    work.share(turn, len(planes), least=256)
+    return Slices(planes, (np.arange(len(planes)) >= n_even).astype(np.int64), n_fillers)
 
 
 def _ones_of(codes: np.ndarray) -> np.ndarray:
@@ -85,8 +94,7 @@ def _aligned(length: int, dtype: type) -> np.ndarray:
 
 
 @compiled
-def _planes(codes):
-    planes = np.empty((len(codes) // _TILE, 64 * codes.shape[1], _WORDS), np.uint64)
+def _fill_planes(codes, planes):
     block = np.empty(64, np.uint64)
     for tile in range(len(planes)):
         for w in range(_WORDS):
@@ -95,7 +103,6 @@ def _planes(codes):
                 block[:] = codes[first : first + 64, word]
                 _transpose(block)
                 planes[tile, 64 * word : 64 * word + 64, w] = block
-    return planes
 
 
 @compiled
