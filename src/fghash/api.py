@@ -58,6 +58,7 @@ def fit(
     config: RunConfig | Mapping[str, Any] | None = None,
     *,
     say: Callable[[str], None] = pipeline.silent,
+    watch: Callable[[float], None] | None = None,
     **settings: Any,
 ) -> RunResult:
     """Train, encode, evaluate and store, as ``fghash fit`` does, without printing.
@@ -65,6 +66,7 @@ def fit(
     Args:
         config: resolved settings, or nested ones as in a YAML file.
         say: is told in a line what happens.
+        watch: is told now and then which part of the training is done, from 0 to 1.
         settings: the same as keywords, over ``config``, as in ``fit(method="hashnet", bits=32)``.
 
     Raises:
@@ -75,7 +77,7 @@ def fit(
         config = configure([quiet, config or {}, settings])
     elif settings:
         raise InputError(f"settings: {sorted(settings)}, expected none beside a RunConfig")
-    outcome = pipeline.fit(config, say)
+    outcome = pipeline.fit(config, say, watch)
     return RunResult(tuple(outcome.records), outcome.folder.path, outcome.status)
 
 

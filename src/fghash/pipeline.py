@@ -41,13 +41,17 @@ from fghash.training.tracking import build_loggers, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
+Watch = Callable[[float], None]
 OWN_IMAGES = ("folder", "csv", "lists", "features")
 EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run about to happen: its parts, its folder, its names, and who is told how it goes."""
+    """A run about to happen: its parts, its folder, its names, and who is told how it goes.
+
+    ``watch`` is told now and then which part of the training is done, from 0 to 1.
+    """
 
     config: RunConfig
     data: RetrievalDataModule
@@ -56,6 +60,7 @@ class Run:
     folder: RunFolder
     group: str
     say: Say
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -80,18 +85,19 @@ def silent(text: str) -> None:
     """Tell nobody."""
 
 
-def fit(config: RunConfig, say: Say = silent) -> Outcome:
+def fit(config: RunConfig, say: Say = silent, watch: Watch | None = None) -> Outcome:
     """Train, encode, evaluate and store; a finished run is only found, or scored again under new cutoffs.
 
     Args:
         config: the resolved settings.
         say: is told in a line what happens, on the first process only.
+        watch: is told now and then which part of the training is done, from 0 to 1.
 
     Raises:
         InputError: something in ``config`` cannot be had; nothing on disk was changed.
     """
     devices = choose_devices(config.gpus)
-    run = prepare(config, say if _first() else silent)
+    run = replace(prepare(config, say if _first() else silent), watch=watch if _first() else None)
     require_writable(config.runs)
     if run.folder.records() and not config.force and not _goes_on(run):
         return Outcome(run.folder, run.protocol, _finished(run), _first())
@@ -212,7 +218,7 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     trainer = build_trainer(
         run.folder.checkpoints, devices, dict(run.config.trainer),
         seed=run.config.seed, loggers=loggers, validates=run.data.validation > 0,
-        checkpoint_seconds=60 * run.config.checkpoint_minutes,
+        checkpoint_seconds=60 * run.config.checkpoint_minutes, watch=run.watch,
     )  # fmt: skip
     log_config(loggers, document(run.config))
     train(trainer, run)

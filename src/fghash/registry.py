@@ -41,10 +41,12 @@ class MethodInfo(Entry):
 
     ``notes`` is what a reader of its numbers must know (a reconstruction, say). ``presets`` names where a
     package of its own has the presets, as ``package`` or ``package:folder``: ``default.yaml``, ...
+    ``nested``: one training gives several code lengths (:meth:`HashingMethod.code_lengths`).
     """
 
     notes: str = ""
     presets: str = ""
+    nested: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ COMMANDS = {
         "look for a method's settings on a validation part of train, with equal budgets",
         example="fghash tune --method hashnet --data synthetic --data.validation 0.2 --trials 20 --gpus 0",
     ),
+    "bench": Command(
+        "fghash.cli.bench_command:run",
+        "run every cell of a table that is not done yet, and write its leaderboard",
+        example="fghash bench experiments/tables/smoke.yaml --runs runs",
+    ),
     "evaluate": Command(
         "fghash.cli.evaluate_command:run",
         "score stored codes of any code base, or score a stored run anew",
@@ -152,7 +157,7 @@ def _interrupted(words: list[str]) -> int:
 def _resumes(words: list[str]) -> str:
     if words[:1] == ["fit"]:
         return "; the same command resumes from the last checkpoint"
-    if words[:1] in (["tune"], ["features"]):
+    if words[:1] in (["tune"], ["features"], ["bench"]):
         return "; the same command resumes"
     return "; the same command resumes the download" if words[:2] == ["data", "prepare"] else ""
 

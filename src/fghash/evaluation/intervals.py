@@ -75,9 +75,7 @@ def _compared(
 ) -> dict[str, Any]:
     difference = gaps.mean(axis=0)
     low, high = _percentiles(_resampled(gaps, samples, seed), 0.95)
-    flipped = np.abs(_flipped(gaps, samples, seed))
-    rounding = 1e-12 * np.abs(gaps).mean(axis=0)
-    extreme = (flipped >= np.abs(difference) - rounding).sum(axis=0)
+    p_values = paired_p_values(gaps, samples, seed)
     return {
         name: {
             "a": float(first[:, i].mean()),
@@ -85,7 +83,7 @@ def _compared(
             "difference": float(difference[i]),
             "low": float(low[i]),
             "high": float(high[i]),
-            "p_value": float((extreme[i] + 1) / (samples + 1)),
+            "p_value": float(p_values[i]),
         }
         for i, name in enumerate(names)
     }
@@ -157,3 +155,17 @@ def _require_same_queries(a: TieGroups, b: TieGroups) -> None:
             f"compare: query {q} has {a.n_relevant[q]} and {b.n_relevant[q]} relevant items,"
             " expected the same queries and gallery"
         )
+
+
+def mean_interval(values: np.ndarray, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of ``values`` (n), drawn with replacement."""
+    low, high = _percentiles(_resampled(values[:, None], samples, seed), 0.95)
+    return float(low[0]), float(high[0])
+
+
+def paired_p_values(gaps: np.ndarray, samples: int = 10000, seed: int = 0) -> np.ndarray:
+    """Of the two-sided paired randomisation test (:func:`compare`): one for each column of ``gaps`` (n, k)."""
+    flipped = np.abs(_flipped(gaps, samples, seed))
+    rounding = 1e-12 * np.abs(gaps).mean(axis=0)
+    extreme = (flipped >= np.abs(gaps.mean(axis=0)) - rounding).sum(axis=0)
+    return np.asarray((extreme + 1) / (samples + 1))

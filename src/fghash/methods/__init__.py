@@ -27,6 +27,7 @@ BUILT_IN: dict[str, MethodInfo] = {
         year=2019,
         certainty="high: official code read in full, paper in excerpts",
         notes="heads on pooled features, not AlexNet's fc7; random label vectors unless given",
+        nested=True,
     ),
     "hashnet": MethodInfo(
         target="fghash.methods.hashnet:HashNet",

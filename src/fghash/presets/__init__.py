@@ -9,6 +9,8 @@ what the network starts from.
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -53,8 +55,7 @@ def read_preset(method: str, preset: str = DEFAULT) -> dict[str, Any]:
     if preset not in known:
         allowed = f"(known: {', '.join(known)}){nearest(preset, known)}"
         raise InputError(f"--preset: method {method} has no preset '{preset}' {allowed}")
-    file = preset_folder(method) / f"{preset}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+    return deepcopy(_packaged(method, preset))
 
 
 def tuning_trials(preset: str) -> int | None:
@@ -78,6 +79,13 @@ def preset_folder(method: str) -> Traversable:
         return resources.files(__name__) / method
     folder = resources.files(package)
     return folder.joinpath(*below.split("/")) if below else folder
+
+
+@cache
+def _packaged(method: str, preset: str) -> dict[str, Any]:
+    """A preset that came with a package, read once: a table asks for it with every cell."""
+    file = preset_folder(method) / f"{preset}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
 
 def _read_file(path: Path) -> dict[str, Any]:

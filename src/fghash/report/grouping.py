@@ -16,10 +16,11 @@ from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.report.cells import is_missing
 from fghash.settings.variants import variant
-from fghash.store.index import StoredRun, stored_runs
+from fghash.store.index import stored_runs
 from fghash.store.record import BUDGET, DATA_COUNTS, Record, Score, SkippedRecord
 
 LEADING = ("data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std")
+TESTED = ("rank", "map_low", "map_high")  # behind them, where the rows were tested against each other
 SECOND = ("data_fingerprint", "trained_bits", "preset", "trials", "variant", "selection", "protocol", *BUDGET)
 ALWAYS = ("map_real", "map_real_std")
 CLOSING = (*DATA_COUNTS, "notes", "data_description", "group")
@@ -28,15 +29,23 @@ _NUMBERS = {"bits", "trained_bits", "trials", *BUDGET, *DATA_COUNTS}
 _TEXT = {name for name in (*LEADING[:5], *SECOND, *CLOSING) if name not in _NUMBERS}
 _SPREAD = ("map", "map_real", "map_within_family")  # the scores whose standard deviation has a column
 _WHOLE = re.compile(
-    r"n_.*|seeds|bits|trained_bits|trials|epochs|image_passes|batch_size|.*_in_gallery|truncated_.*"
+    r"n_.*|rank|seeds|bits|trained_bits|trials|epochs|image_passes|batch_size|.*_in_gallery|truncated_.*"
 )
 
 
 class Member(NamedTuple):
-    """A record, and the config of its run where one is stored."""
+    """A record, the config of its run where one is stored, and the run's path below the store."""
 
     record: Record
     config: Mapping[str, Any] | None
+    path: str = ""
+
+
+class Row(NamedTuple):
+    """A row of the leaderboard, by column, and the records that it is the mean of."""
+
+    values: dict[str, Any]
+    members: list[Member]
 
 
 def leaderboard(runs: Path, protocol: str | None = None) -> pd.DataFrame:
@@ -49,7 +58,7 @@ def leaderboard(runs: Path, protocol: str | None = None) -> pd.DataFrame:
     Raises:
         InputError: there is no folder ``runs``, or nothing in it was scored under ``protocol``.
     """
-    members = list(_members(stored_runs(runs)))
+    members = list(members_of(runs))
     chosen = [member for member in members if protocol in (None, member.record.protocol)]
     if protocol is not None and not chosen:
         known = sorted({member.record.protocol for member in members})
@@ -61,18 +70,33 @@ def leaderboard(runs: Path, protocol: str | None = None) -> pd.DataFrame:
 
 def table(members: Iterable[Member]) -> pd.DataFrame:
     """The leaderboard of these records."""
+    return frame_of(row.values for row in rows_of(members))
+
+
+def rows_of(members: Iterable[Member]) -> list[Row]:
+    """The rows of these records, best first among the comparable ones."""
     groups: dict[tuple[Any, ...], list[Member]] = defaultdict(list)
     for member in members:
         groups[_group_key(member.record)].append(member)
     variants: dict[tuple[str, ...], str] = {}
-    rows = sorted((_row(members, variants) for members in groups.values()), key=_rank)
+    rows = [Row(_row(members, variants), members) for members in groups.values()]
+    return sorted(rows, key=lambda row: _rank(row.values))
+
+
+def frame_of(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """The leaderboard of these rows, its columns in order and typed."""
+    rows = list(rows)
     return _typed(pd.DataFrame(rows, columns=_columns(rows), dtype=object))
 
 
-def _members(stored: Iterable[StoredRun]) -> Iterator[Member]:
-    """The records of all runs, each once: a run that lies in two folders would count twice in a mean."""
+def members_of(runs: Path) -> Iterator[Member]:
+    """The records of all runs, each once: a run that lies in two folders would count twice in a mean.
+
+    Raises:
+        InputError: there is no such folder.
+    """
     seen = set()
-    for run in stored:
+    for run in stored_runs(runs):
         for line in run.skipped:
             warnings.warn(line, SkippedRecord, stacklevel=4)
         for record in run.records:
@@ -82,7 +106,7 @@ def _members(stored: Iterable[StoredRun]) -> Iterator[Member]:
                 warnings.warn(line, SkippedRecord, stacklevel=4)
                 continue
             seen.add(key)
-            yield Member(record, run.config)
+            yield Member(record, run.config, run.path)
 
 
 def _group_key(record: Record) -> tuple[Any, ...]:
@@ -111,7 +135,7 @@ def _row(members: list[Member], variants: dict[tuple[str, ...], str]) -> dict[st
 
 def _variant(member: Member, variants: dict[tuple[str, ...], str]) -> str:
     """The variant of a run's settings, computed once for all its records."""
-    record, config = member
+    record, config = member.record, member.config
     if config is None:
         return record.variant
     key = (record.group, record.preset, record.variant)
@@ -144,14 +168,16 @@ def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
     learned = (row["gallery_codes"] != "network", row["gallery_codes"])
     score = -math.inf if row["map"] is None else row["map"]
     tied = (row["method"], row["backbone"], row["preset"], row["variant"], row["group"])
+    longest_first = tuple(-(row[name] or 0) for name in ("image_passes", "epochs"))
     budget = tuple(-1 if row[name] is None else row[name] for name in BUDGET if name != "train_seconds")
-    return (*comparable, *learned, -score, *tied, *budget)
+    return (*comparable, *learned, *longest_first, -score, *tied, *budget)
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    fixed = (*LEADING, *SECOND, *ALWAYS, *CLOSING)
-    scores = {name for row in rows for name in row} - set(fixed)
-    return [*LEADING, *SECOND, *ALWAYS, *sorted(scores, key=_natural), *CLOSING]
+    present = {name for row in rows for name in row}
+    leading = [*LEADING, *(name for name in TESTED if name in present)]
+    scores = present - {*leading, *SECOND, *ALWAYS, *CLOSING}
+    return [*leading, *SECOND, *ALWAYS, *sorted(scores, key=_natural), *CLOSING]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

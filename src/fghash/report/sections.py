@@ -12,9 +12,10 @@ from fghash.report.cells import cell, is_missing
 from fghash.settings.variants import settings_of
 
 SHORT = (
-    "data", "method", "bits", "backbone", "gallery_codes", "seeds", "map", "map_std", "map_real", "preset",
-    "trials", "epochs", "image_passes", "batch_size", "stopped_by_time", "selection", "variant",
-    "queries_in_gallery", "truncated_images", "subset", "source", "certainty", "differs", "notes",
+    "data", "method", "bits", "backbone", "gallery_codes", "seeds", "rank", "map", "map_std", "map_low",
+    "map_high", "map_real", "preset", "trials", "epochs", "image_passes", "batch_size", "stopped_by_time",
+    "selection", "variant", "queries_in_gallery", "truncated_images", "subset", "source", "certainty",
+    "differs", "notes",
 )  # fmt: skip
 BUDGET = ("epochs", "image_passes", "batch_size", "stopped_by_time")
 

@@ -17,9 +17,9 @@ from fghash.report.sections import Section, sections
 _LONG = ("variant", "notes", "source")  # texts that stand below the table, under a number
 _SAID_ONCE = ("seeds", "backbone", "data", "gallery_codes", "bits")  # above the table where all rows agree
 _LEAST_IMPORTANT_FIRST = (
-    "truncated_images", "queries_in_gallery", "certainty", "subset", "map_std", "seeds", "map_real",
-    "selection", "trials", "preset", "source", "differs", "variant", "notes", "stopped_by_time", "batch_size",
-    "image_passes", "epochs", "backbone", "gallery_codes", "data", "bits",
+    "truncated_images", "queries_in_gallery", "certainty", "subset", "map_std", "map_high", "map_low", "rank",
+    "seeds", "map_real", "selection", "trials", "preset", "source", "differs", "variant", "notes",
+    "stopped_by_time", "batch_size", "image_passes", "epochs", "backbone", "gallery_codes", "data", "bits",
 )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.report.cells import cell, no_formula
 from fghash.report.sections import BUDGET, Section, sections
@@ -16,13 +17,22 @@ _BEST = ("map", "map_real")  # columns whose best value is bold
 _COMPARABLE = ("data", "bits", "gallery_codes", *BUDGET)  # among rows that agree in these
 
 
-def write_table(frame: pd.DataFrame, out: Path) -> None:
+def write_table(frame: pd.DataFrame, out: Path, lacking: Sequence[str] = ()) -> None:
     """Write ``frame`` to ``out``, atomically, in the format that its suffix names.
+
+    ``lacking``: a line about each row that should be there and is not; below the table where people read it.
 
     Raises:
         InputError: the suffix is not ``.csv``, ``.md`` or ``.tex``, or the path cannot be written.
     """
-    write_text(out, _writer(out)(frame))
+    text = _writer(out)(frame)
+    if lacking and out.suffix == ".md":
+        text += "\nNot in the table:\n\n" + "".join(
+            f"- {_escape_markdown(harmless(line))}\n" for line in lacking
+        )
+    if lacking and out.suffix == ".tex":
+        text += "".join(f"% not in the table: {harmless(line)}\n" for line in lacking)
+    write_text(out, text)
 
 
 def require_known_suffix(out: Path) -> None:
@@ -53,7 +63,10 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """A ``tabular`` (booktabs) for each of the sections; the best of comparable rows is bold."""
+    """A ``tabular`` (booktabs) for each of the sections.
+
+    Of comparable rows the best score is bold, the second underlined.
+    """
     return "\n".join(_tabular(section) for section in sections(frame))
 
 
@@ -82,8 +95,8 @@ def _tabular(section: Section) -> str:
     table = section.table
     columns = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in table.dtypes)
     styled = table.astype(object).map(cell).style.format(escape="latex").format_index(escape="latex", axis=1)
-    bold = _best(table).map(lambda best: "textbf: --rwrap;" if best else "")
-    tabular = styled.apply(lambda _: bold, axis=None).hide(axis="index")
+    marks = _places(table).map({0: "", 1: "textbf: --rwrap;", 2: "underline: --rwrap;"}.__getitem__)
+    tabular = styled.apply(lambda _: marks, axis=None).hide(axis="index")
     body = str(tabular.to_latex(column_format=columns, hrules=True))
     title = section.title.replace("\\", "/")
     return f"% {title}\n{_shared_line(section)}{body}"
@@ -98,11 +111,12 @@ def _shared_line(section: Section) -> str:
     return f"\\noindent{{\\small {text}}}\\par\n"
 
 
-def _best(table: pd.DataFrame) -> pd.DataFrame:
-    """Which cells hold the best score of two or more comparable rows."""
-    best = pd.DataFrame(False, index=table.index, columns=table.columns)
+def _places(table: pd.DataFrame) -> pd.DataFrame:
+    """1 in the cells of the best score of two or more comparable rows, 2 of the second best, else 0."""
+    places = pd.DataFrame(0, index=table.index, columns=table.columns)
     keys = [table[name].map(cell) for name in _COMPARABLE if name in table]
     for name in [name for name in _BEST if name in table and keys]:
         groups = table[name].groupby(keys)
-        best[name] = table[name].eq(groups.transform("max")) & (groups.transform("count") > 1)
-    return best
+        place = groups.rank(method="dense", ascending=False)
+        places[name] = place.where((groups.transform("count") > 1) & (place <= 2), 0).fillna(0).astype(int)
+    return places

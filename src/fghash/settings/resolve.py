@@ -270,9 +270,18 @@ def _at_home(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _canonical(
     trainer: Mapping[str, Any], told: Mapping[str, Any], lightnings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The Trainer's arguments that somebody told, without those that spell out Lightning's default."""
+    """The Trainer's arguments that somebody told, without those that spell out Lightning's default.
+
+    A number keeps the type that it was written in, 1 batch or 1.0 of all: of equal unions ``typing`` keeps
+    the one that any package made first, so that the parser may turn one into the other.
+    """
     keys = [key for key in trainer if key in told and (key in _OURS or trainer[key] != lightnings[key])]
-    return {key: trainer[key] for key in keys}
+    return {key: told[key] if _same_number(told[key], trainer[key]) else trainer[key] for key in keys}
+
+
+def _same_number(told: Any, parsed: Any) -> bool:
+    numbers = (int, float)
+    return type(told) in numbers and type(parsed) in numbers and bool(told == parsed)
 
 
 def _differences(asked: RunConfig, unvaried: RunConfig) -> Iterator[str]:

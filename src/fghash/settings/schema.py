@@ -95,10 +95,9 @@ def _kind(module: str, annotation: ast.expr | None) -> str:
 
 def _literal(module: str, name: str, depth: int) -> str:
     """The ``Literal[...]`` that the module calls ``name``, or nothing."""
-    path = _source(module)
-    if path is None or depth > 3 or name == "Literal":
+    if depth > 3 or name == "Literal":
         return ""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _statements(module):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             value = ast.unparse(node.value)
             return value if value.startswith("Literal[") else ""
@@ -110,16 +109,22 @@ def _literal(module: str, name: str, depth: int) -> str:
 
 def _class(module: str, name: str, depth: int) -> tuple[str, ast.ClassDef] | None:
     """The class, in this module or in the one that it is imported from."""
-    path = _source(module)
-    if path is None or depth > 5:
+    if depth > 5:
         return None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _statements(module):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom) and any((a.asname or a.name) == name for a in node.names):
             original = next(a.name for a in node.names if (a.asname or a.name) == name)
             return _class(str(node.module), original, depth + 1)
     return None
+
+
+@cache
+def _statements(module: str) -> list[ast.stmt]:
+    """The source of a module, parsed; empty if there is none."""
+    path = _source(module)
+    return [] if path is None else ast.parse(path.read_text(encoding="utf-8")).body
 
 
 def _source(module: str) -> Path | None:

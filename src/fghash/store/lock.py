@@ -17,6 +17,10 @@ from fghash.files import cannot_write
 from fghash.store.writing import with_folder
 
 
+class LockedError(InputError):
+    """Another process holds the lock: waiting helps."""
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file ``path`` for the length of the block.
@@ -25,14 +29,15 @@ def locked(path: Path) -> Iterator[None]:
     lock never has to be cleaned up. The file stays, empty while nobody holds it.
 
     Raises:
-        InputError: a process holds it already (the message says which), or it cannot be written.
+        LockedError: a process holds it already (the message says which).
+        InputError: it cannot be written.
     """
     path = path.resolve()
     lock = FileLock(with_folder(path), timeout=0)
     try:
         lock.acquire()
     except (Timeout, RuntimeError):  # RuntimeError: this thread holds it
-        raise InputError(f"runs: '{path.parent}' is being written by {_holder(path)}") from None
+        raise LockedError(f"runs: '{path.parent}' is being written by {_holder(path)}") from None
     except OSError as error:
         raise cannot_write(path, "runs", error) from error
     try:

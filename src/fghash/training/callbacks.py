@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,23 @@ class Budget(Callback):
     def _tick(self) -> None:
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
+
+
+class Watched(Callback):
+    """Tell somebody, at most twice a second, which part of the training is done, from 0 to 1."""
+
+    def __init__(self, watch: Callable[[float], None]) -> None:
+        self.watch, self._told = watch, 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell, if it is time; training without an end of its own has no part to tell."""
+        now, epochs = time.monotonic(), trainer.max_epochs
+        if epochs and epochs > 0 and now - self._told >= 0.5:
+            batches = max(1.0, float(trainer.num_training_batches))
+            self._told = now
+            self.watch(min(1.0, (trainer.current_epoch + (batch_idx + 1) / batches) / epochs))
 
 
 class StopOnNonFinite(Callback):

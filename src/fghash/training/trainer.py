@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fghash.training.callbacks import (
     SelectOnValidation,
     StopOnNonFinite,
     ValidationScore,
+    Watched,
 )
 from fghash.training.checkpoints import SafeCheckpoints
 
@@ -79,6 +80,7 @@ def build_trainer(
     validates: bool,
     checkpoint_seconds: float = 0.0,
     keeps: bool = True,
+    watch: Callable[[float], None] | None = None,
 ) -> pl.Trainer:
     """A Trainer that checkpoints after epochs, reseeds every epoch and selects on the validation split only.
 
@@ -88,6 +90,7 @@ def build_trainer(
         validates: a validation split exists; ``val/map`` then picks the checkpoint.
         keeps: write checkpoints; without, the last weights are those that count.
         checkpoint_seconds: least time between two checkpoints; 0 is every epoch.
+        watch: is told now and then which part of the training is done.
 
     Raises:
         InputError: Lightning refuses a setting.
@@ -97,6 +100,7 @@ def build_trainer(
     callbacks += [KeepLast(folder, checkpoint_seconds)] if keeps else []
     callbacks += [ValidationScore()] if validates else []
     callbacks += [SelectOnValidation(folder)] if validates and keeps else []
+    callbacks += [Watched(watch)] if watch else []
     if loggers:
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
     settings = {**settings, "precision": _precision(settings.get("precision"))}
