@@ -164,7 +164,7 @@ def mean_interval(values: np.ndarray, samples: int = 2000, seed: int = 0) -> tup
 
 
 def paired_p_values(gaps: np.ndarray, samples: int = 10000, seed: int = 0) -> np.ndarray:
-    """Of the two-sided paired randomisation test (:func:`compare`): one for each column of ``gaps`` (n, k)."""
+    """Of the two-sided paired randomisation test (:func:`compare`), for each column of ``gaps`` (n, k)."""
     flipped = np.abs(_flipped(gaps, samples, seed))
     rounding = 1e-12 * np.abs(gaps).mean(axis=0)
     extreme = (flipped >= np.abs(gaps.mean(axis=0)) - rounding).sum(axis=0)
