@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from fghash.registry import METHODS, look_up
 from fghash.settings.config import RunConfig
 from fghash.settings.resolve import configure, stored_config
 from fghash.store import Record, RunFolder
-from fghash.training.model_files import load_model
+from fghash.training.model_files import FACTS, load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["LoadedRun", "RunResult", "encode", "evaluate", "fit", "leaderboard", "load_run"]
 
 Image = str | Path | NDArray[np.uint8] | Tensor
+_CACHES = {"cache", "features"}
+_THUMBNAIL = 96  # short side in pixels
 _HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -119,6 +122,38 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRu
         method.double()
     transform = EvaluationTransform(size)
     return LoadedRun(path, config, method.eval().to(device), transform, stored.class_names)
+
+
+def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | None:
+    """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes.
+
+    ``None`` where the data are not on this machine any more, are others than the run's, or have no images.
+    """
+    path = Path(folder)
+    try:
+        config = stored_config(RunFolder(path).read_config(), str(path))
+        settings = {**config.data.settings, **dict.fromkeys(_CACHES & config.data.settings.keys())}
+        data = pipeline.build_data(replace(config, data=replace(config.data, settings=settings)))
+    except (InputError, OSError):
+        return None
+    records = RunFolder(path).records()
+    if data.given_width is not None or any(each.data_fingerprint != data.fingerprint for each in records):
+        return None
+
+    def read(part: str, position: int) -> NDArray[np.uint8]:
+        items = data.query_items if part == "queries" else data.gallery_items
+        return items.read(position, short_side=_THUMBNAIL)
+
+    return read
+
+
+def class_names_of(folder: str | Path) -> tuple[str, ...]:
+    """The names of a stored run's classes; empty where it does not store them."""
+    try:
+        facts = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
+        return tuple(str(name) for name in facts["class_names"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def encode(run: str | Path | LoadedRun, images: Iterable[Image] | DataLoader[Any], **options: Any) -> Codes:

@@ -364,12 +364,27 @@ def _provenance(run: Run, trainer: pl.Trainer, seconds: dict[str, float]) -> dic
         "accelerator": trainer.accelerator.__class__.__name__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "precision": str(trainer.precision),
+        "encoded_images": len(run.data.query_items) + len(run.data.gallery_items),
+        "parameters": _parameters(run.method),
+        "peak_memory_mb": _peak_memory(trainer),
         "sync_batchnorm": bool(run.config.trainer.get("sync_batchnorm", several)),
         "backbone_weights": run.config.backbone.weights,
         "backbone_weights_hash": run.method.backbone.weights_hash,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": seconds,
     }
+
+
+def _parameters(method: HashingMethod) -> dict[str, int]:
+    counts = [(each.numel(), each.requires_grad) for each in method.parameters()]
+    return {"total": sum(n for n, _ in counts), "trained": sum(n for n, trained in counts if trained)}
+
+
+def _peak_memory(trainer: pl.Trainer) -> int | None:
+    """Of the GPU in MB, since the process began; ``None`` on the CPU, where other work counts too."""
+    if trainer.strategy.root_device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated() / 2**20)
 
 
 def _first() -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pandas as pd
 
 from fghash import __version__
 from fghash.bench.plan import Plan
@@ -17,34 +15,37 @@ from fghash.report.cells import no_formula
 from fghash.settings.identity import canonical_json
 from fghash.store.writing import write_text
 
-_SUFFIXES = (".csv", ".md", ".tex")
+_LEADERBOARDS = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex")
 _STAMP = ".stamp"
 
 
-def write_outputs(plan: Plan, out: Path) -> list[Path]:
-    """Write leaderboard and cells below ``out`` unless they are there for just these cells; the files.
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def write_outputs(plan: Plan, out: Path, say: Callable[[str], None] = silent) -> list[Path]:
+    """Write leaderboard, report and cells below ``out``, unless they are there for just these cells.
+
+    Returns:
+        The files.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    files = [out / f"leaderboard{suffix}" for suffix in _SUFFIXES] + [out / "cells.csv"]
+    files = [out / name for name in (*_LEADERBOARDS, "report.html", "cells.csv")]
     stamp = _stamp(plan)
     if _read(out / _STAMP) == stamp and all(path.is_file() for path in files):
         return files
-    frame = leaderboard_of(plan)
-    for path in files[:-1]:
-        write_table(frame, path, _lacking(plan))
+    from fghash.bench.reporting import write_report  # imports the evaluator and the data sets
+
+    lacking = _lacking(plan)
+    wanted = {(each.run, each.cell.bits) for each in plan.cells if each.run}
+    frame = write_report(plan.ledger.runs, wanted, files[-2], plan.table.name, lacking, say)
+    for path in files[:-2]:
+        write_table(frame, path, lacking)
     write_text(files[-1], _cells(plan))
     write_text(out / _STAMP, stamp)
     return files
-
-
-def leaderboard_of(plan: Plan) -> pd.DataFrame:
-    """The leaderboard of the runs of this table alone, at the code lengths that it asks for."""
-    wanted = {(each.run, each.cell.bits) for each in plan.cells if each.run}
-    from fghash.report.significance import table_of_runs  # imports the evaluator
-
-    return table_of_runs(plan.ledger.runs, wanted)
 
 
 def require_writable(out: Path) -> None:

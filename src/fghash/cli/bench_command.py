@@ -133,7 +133,7 @@ def _finish(request: _Request) -> int:
 
     plan = request.plan
     files = write_outputs(plan, request.out)
-    print(f"leaderboard: {harmless(str(files[0]))} (also {', '.join(file.suffix for file in files[1:4])})")
+    print(f"leaderboard: {harmless(str(files[0]))} (also .md, .tex)\nreport: {harmless(str(files[3]))}")
     failed = [each for each in plan.cells if each.status == FAILED]
     for each in failed:
         notice(f"failed: {each.cell.shown}: {each.state.error if each.state else ''}")

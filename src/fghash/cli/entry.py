@@ -59,6 +59,11 @@ COMMANDS = {
         "write the table of all stored runs",
         example="fghash leaderboard --runs runs --out leaderboard.csv",
     ),
+    "report": Command(
+        "fghash.cli.report_command:run",
+        "write one HTML page to look at: leaderboard, curves, costs, classes, galleries",
+        example="fghash report --runs runs --out report",
+    ),
     "data": Command(
         "fghash.cli.data_command:run",
         "list, fetch or check data sets",

@@ -15,6 +15,7 @@ import pandas as pd
 from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.report.cells import is_missing
+from fghash.report.costs import COSTS
 from fghash.settings.variants import variant
 from fghash.store.index import stored_runs
 from fghash.store.record import BUDGET, DATA_COUNTS, Record, Score, SkippedRecord
@@ -176,8 +177,9 @@ def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
     present = {name for row in rows for name in row}
     leading = [*LEADING, *(name for name in TESTED if name in present)]
-    scores = present - {*leading, *SECOND, *ALWAYS, *CLOSING}
-    return [*leading, *SECOND, *ALWAYS, *sorted(scores, key=_natural), *CLOSING]
+    costs = [name for name in COSTS if name in present]
+    scores = present - {*leading, *SECOND, *ALWAYS, *costs, *CLOSING}
+    return [*leading, *SECOND, *ALWAYS, *costs, *sorted(scores, key=_natural), *CLOSING]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fghash.errors import InputError
 from fghash.evaluation.group_scores import scores_by_query
 from fghash.evaluation.intervals import mean_interval, paired_p_values
 from fghash.evaluation.protocol import RetrievalProtocol
+from fghash.report.costs import costs
 from fghash.report.grouping import Member, Row, frame_of, members_of, rows_of
 from fghash.store import RunFolder
 from fghash.store.record import BUDGET
@@ -25,8 +27,27 @@ COMPARABLE = ("data", "data_fingerprint", "bits", "protocol", "gallery_codes", *
 _Pair = tuple[int, int]
 
 
-def table_of_runs(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -> pd.DataFrame:
-    """The leaderboard with intervals over queries and ranks, of all runs or of ``wanted``: (path, bits).
+@dataclass(frozen=True)
+class Tested:
+    """Rows of a leaderboard, tested against each other.
+
+    Args:
+        rows: with ``rank``, ``map_low``, ``map_high`` and the costs among their values.
+        precisions: average precision (q,) of the queries of each row that have a relevant item, the mean over
+            its seeds; ``None`` of a row whose runs store no tie groups.
+    """
+
+    rows: list[Row]
+    precisions: list[np.ndarray | None]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The leaderboard."""
+        return frame_of(row.values for row in self.rows)
+
+
+def ranked_rows(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -> Tested:
+    """The rows of all runs, or of ``wanted``: (path, bits), with intervals over queries and ranks.
 
     ``rank``: one more than the number of comparable rows that are better by a paired randomisation test over
     queries, its p values corrected over all pairs of the table (Holm), at 5 %. ``map_low``, ``map_high``: the
@@ -40,10 +61,20 @@ def table_of_runs(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -
     rows = rows_of(members)
     precisions = [_precisions(runs, row.members) for row in rows]
     ranks = _ranks(rows, precisions)
-    return frame_of(
-        {**row.values, "rank": rank, **_interval(values)}
-        for row, values, rank in zip(rows, precisions, ranks, strict=True)
+    return Tested(
+        [
+            Row(
+                {**row.values, "rank": rank, **_interval(values), **_costs(runs, row.members[0])}, row.members
+            )
+            for row, values, rank in zip(rows, precisions, ranks, strict=True)
+        ],
+        precisions,
     )
+
+
+def _costs(runs: Path, member: Member) -> dict[str, float | int | None]:
+    """Of the first seed's run: they hardly differ between seeds."""
+    return costs(RunFolder(runs / member.path), member.record)
 
 
 def better(p_values: Mapping[_Pair, float]) -> set[_Pair]:
