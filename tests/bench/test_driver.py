@@ -25,7 +25,11 @@ class Pretender:
         self.runs, self.how, self.slots = runs, how, slots
         self.jobs, self._events, self.closed = [], [], False
 
-    def start(self, job):
+    def start(self, jobs):
+        for job in jobs:
+            self.start_one(job)
+
+    def start_one(self, job):
         settings = job["settings"]
         method, bits, seed = settings["method"]["name"], settings["bits"], settings["seed"]
         self.jobs.append((method, bits, seed))

@@ -50,8 +50,7 @@ class Driver:
         """
         with self._alone(), self._closing():
             while self._running or self.plan.missing():
-                for planned in self._next():
-                    self._start(planned)
+                self._start(self._next())
                 for event in self.executor.wait(1.0 if self._running else _BUSY_SECONDS):
                     self._heard(event)
 
@@ -81,10 +80,12 @@ class Driver:
         )
         return [each for each, _ in zip(ready, range(free), strict=False)]
 
-    def _start(self, planned: Planned) -> None:
-        self._running[planned.name] = planned
-        self.show.started(planned)
-        self.executor.start(job_of(planned, self.plan))
+    def _start(self, cells: list[Planned]) -> None:
+        for planned in cells:
+            self._running[planned.name] = planned
+            self.show.started(planned)
+        if cells:
+            self.executor.start([job_of(planned, self.plan) for planned in cells])
 
     def _heard(self, event: Event) -> None:
         planned = self._running.get(event["id"])

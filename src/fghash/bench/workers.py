@@ -9,19 +9,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Event = dict[str, Any]
 
 
 class Executor(Protocol):
-    """Where cells are run. ``slots`` is how many it takes at once."""
+    """Where cells are run."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many it takes at once."""
 
-    def start(self, job: Mapping[str, Any]) -> None:
-        """Begin a cell; its events come from :meth:`wait`."""
+    def start(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """Begin these cells; their events come from :meth:`wait`."""
 
     def wait(self, seconds: float) -> list[Event]:
         """What happened, as soon as anything does, or nothing after this time."""
@@ -34,14 +36,23 @@ class LocalWorkers:
     """``jobs`` processes on this machine, which share its cores and, one each, its GPUs."""
 
     def __init__(self, jobs: int = 1) -> None:
-        self.slots = jobs
+        self._jobs = jobs
         self._events: queue.Queue[Event] = queue.Queue()
         self._free = list(range(jobs))
         self._workers: dict[int, _Worker] = {}
         self._running: dict[str, int] = {}
 
-    def start(self, job: Mapping[str, Any]) -> None:
-        """Give the cell to a worker, which is started if it is not there yet or has died."""
+    @property
+    def slots(self) -> int:
+        """As many as there are workers."""
+        return self._jobs
+
+    def start(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """Give each cell to a worker, which is started if it is not there yet or has died."""
+        for job in jobs:
+            self._start(job)
+
+    def _start(self, job: Mapping[str, Any]) -> None:
         number = self._free.pop(0)
         worker = self._workers.get(number)
         if worker is None or not worker.alive:

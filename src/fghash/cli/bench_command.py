@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,10 @@ fails is named, and the others are run.
   --status             the same, of a table that is running elsewhere
   --retry_failed       run cells again that failed before
   --jobs N             cells at once on this machine (default 1; with GPUs one each)
-  --cluster WHERE      auto or the ADDRESS of a Ray cluster, or slurm
+  --cluster WHERE      auto or HOST:PORT of a Ray cluster; slurm (arrays through submitit), or local-jobs, the
+                       same on this machine; needs pip install 'fghash[cluster]'
+  --cell_cpus N        cores that a cell asks a cluster for (default 1); GPUs as --gpus says
+  --slurm.KEY VALUE    submitit's parameters, as --slurm.slurm_partition gpu --slurm.timeout_min 600
   --out DIR            where the leaderboard goes (default RUNS/tables/TABLE)
   --runs DIR           folder of the store (default runs)
   and everything that fghash fit takes, for all cells
@@ -55,8 +58,18 @@ class _Request:
     plan: Plan
     only_tell: bool
     jobs: int
-    cluster: str
+    cluster: Cluster
     out: Path
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where cells run beyond this process's workers: nowhere (empty), and what each asks for there."""
+
+    where: str
+    cpus: int
+    gpus: int
+    slurm: Mapping[str, Any]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -82,12 +95,26 @@ def _request(argv: Sequence[str]) -> _Request:
         raise InputError("bench: takes no --config, --print_config or --force; a table has 'common' settings")
     values: dict[str, Any] = flags.values
     jobs = whole(values.pop("jobs", 1), "--jobs", 1, 256)
-    cluster, out = str(values.pop("cluster", "")), values.pop("out", None)
+    cluster, out = _cluster(values), values.pop("out", None)
     runs = Path(str(values.pop("runs", "runs"))).expanduser()
     table = read_table(Path(words[0]), values)
     plan = Plan.of(table, Ledger(runs), retry_failed="--retry_failed" in switches)
     place = runs / "tables" / table.name if out is None else Path(str(out)).expanduser()
     return _Request(plan, bool(switches & {"--dry_run", "--status"}), jobs, cluster, place)
+
+
+def _cluster(values: dict[str, Any]) -> Cluster:
+    slurm = values.pop("slurm", {})
+    if not isinstance(slurm, dict):
+        raise InputError(f"--slurm: has settings below it, as --slurm.timeout_min 600, got {slurm!r}")
+    numbers = {key: int(value) if value.isdecimal() else value for key, value in slurm.items()}
+    gpus = values.get("gpus")
+    wanted = int(str(gpus)) if str(gpus).isdecimal() else 0
+    cpus = whole(values.pop("cell_cpus", 1), "--cell_cpus", 1, 4096)
+    where = str(values.pop("cluster", ""))
+    if where:
+        values.pop("gpus", None)  # the driver's machine may have none: the cells' nodes decide
+    return Cluster(where, cpus, wanted, numbers)
 
 
 def _tell(plan: Plan) -> int:
@@ -120,9 +147,18 @@ def _bench(request: _Request) -> int:
 def _executor(request: _Request) -> Executor:
     from fghash.bench.workers import LocalWorkers
 
-    if not request.cluster:
+    cluster, runs = request.cluster, request.plan.ledger.runs
+    if not cluster.where:
         return LocalWorkers(request.jobs)
-    raise InputError(f"--cluster: {request.cluster!r}, expected auto, an address or slurm")
+    if cluster.where in ("slurm", "local-jobs"):
+        from fghash.bench.slurm_arrays import SlurmArrays
+
+        if cluster.where == "slurm":
+            return SlurmArrays(runs, cluster.cpus, cluster.gpus, cluster.slurm)
+        return SlurmArrays(runs, cluster.cpus, 0, cluster.slurm, "local", request.jobs)
+    from fghash.bench.ray_cluster import RayCluster
+
+    return RayCluster(cluster.where, runs, cluster.cpus, cluster.gpus)
 
 
 def _finish(request: _Request) -> int:
