@@ -65,7 +65,7 @@ def test_a_run_without_tie_groups(stored: Stored, refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("runs/a", "the following arguments are required: RUN_B"),
+        ("runs/a", "two runs are required"),
         ("runs/a runs/b", "runs/a is not the folder of a finished run"),
         ("runs/a runs/b --samples 10", "--samples: expected a whole number of at least 100"),
         ("runs/a runs/b --cutoffs 0", "--cutoffs"),

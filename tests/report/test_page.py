@@ -7,17 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
+from coded_runs import with_codes
 from fghash.cli import main
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
-from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.evaluation.neighbours import nearest
 from fghash.report.page.classes import by_class, confused_pairs
 from fghash.report.page.gallery import chosen_queries
 from fghash.report.page.health import code_health
 from fghash.report.page.html import render
 from fghash.report.significance import better, ranked_rows
-from fghash.store import RunFolder
 from store_fixtures import make_record, store
 
 RANDOM = np.random.default_rng(0)
@@ -111,24 +110,6 @@ def test_queries_of_a_gallery_are_drawn_worst_and_best():
     assert [kind for kind, _ in chosen] == ["random"] * 3 + ["worst"] * 3 + ["best"] * 3
     assert [query for _, query in chosen[3:]] == [1, 6, 3, 2, 5, 4]
     assert chosen == chosen_queries(precision)
-
-
-def with_codes(runs, seed, method="hashnet", bits=12, noise=0.1):
-    """A finished run whose codes find their classes as well as the noise lets them."""
-    random = np.random.default_rng(seed)
-    centres = np.random.default_rng(9).random((4, bits)) < 0.5
-    labels, query_labels = np.arange(80) % 4, np.arange(40) % 4
-    gallery = BinaryCodes(centres[labels] ^ (random.random((80, bits)) < noise))
-    queries = BinaryCodes(centres[query_labels] ^ (random.random((40, bits)) < noise))
-    result = evaluate(queries, gallery, query_labels, labels, RetrievalProtocol())
-    scores = {key: result.scores[key] for key in ("map", "precision_at_10")}
-    record = make_record(method=method, seed=seed, bits=bits, trained_bits=bits, **scores)
-    folder = RunFolder.at(runs, record.data, method, bits, record.run)
-    folder.write_codes(bits, "network", "gallery", gallery, labels)
-    folder.write_codes(bits, "network", "queries", queries, query_labels)
-    folder.write_groups(bits, "network", result.groups)
-    store(runs, record)
-    return record
 
 
 def test_ranks_are_shared_where_the_test_cannot_separate(tmp_path):

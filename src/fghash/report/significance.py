@@ -28,7 +28,7 @@ _Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Tested:
+class RankedRows:
     """Rows of a leaderboard, tested against each other.
 
     Args:
@@ -46,7 +46,7 @@ class Tested:
         return frame_of(row.values for row in self.rows)
 
 
-def ranked_rows(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -> Tested:
+def ranked_rows(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -> RankedRows:
     """The rows of all runs, or of ``wanted``: (path, bits), with intervals over queries and ranks.
 
     ``rank``: one more than the number of comparable rows that are better by a paired randomisation test over
@@ -61,7 +61,7 @@ def ranked_rows(runs: Path, wanted: Iterable[tuple[str, int]] | None = None) -> 
     rows = rows_of(members)
     precisions = [_precisions(runs, row.members) for row in rows]
     ranks = _ranks(rows, precisions)
-    return Tested(
+    return RankedRows(
         [
             Row(
                 {**row.values, "rank": rank, **_interval(values), **_costs(runs, row.members[0])}, row.members

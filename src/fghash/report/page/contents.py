@@ -19,7 +19,7 @@ from fghash.report.cells import is_missing
 from fghash.report.page.classes import by_class, confused_pairs
 from fghash.report.page.gallery import Read, Thumbnails, chosen_queries, results
 from fghash.report.page.health import code_health
-from fghash.report.significance import Tested
+from fghash.report.significance import RankedRows
 from fghash.store import RunFolder
 
 _ROWS_SHOWN = 6  # side by side in a gallery
@@ -48,7 +48,7 @@ class Sources:
     say: Callable[[str], None]
 
 
-def contents(runs: Path, tested: Tested, sources: Sources) -> dict[str, Any]:
+def contents(runs: Path, tested: RankedRows, sources: Sources) -> dict[str, Any]:
     """Rows, curves, classes, code health and galleries, keyed by row (``r0``, ``r1``, ...)."""
     page: dict[str, Any] = {"rows": [], "curves": {}, "classes": {}, "health": {}, "names": {}}
     several = _several_variants(tested)
@@ -83,7 +83,7 @@ def _line_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
     return (values["method"], values["bits"], *(values[name] for name in VIEW))
 
 
-def _several_variants(tested: Tested) -> set[tuple[Any, ...]]:
+def _several_variants(tested: RankedRows) -> set[tuple[Any, ...]]:
     """What needs its variant in its label: methods that have several rows of one kind."""
     counts: dict[tuple[Any, ...], int] = defaultdict(int)
     for row in tested.rows:
@@ -132,7 +132,9 @@ def _of_codes(
         }
 
 
-def _galleries(runs: Path, tested: Tested, sources: Sources) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _galleries(
+    runs: Path, tested: RankedRows, sources: Sources
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A gallery for each of the first few data sets, at one code length, the best rows side by side."""
     galleries, images = [], dict[str, str]()
     by_data: dict[tuple[Any, ...], list[int]] = defaultdict(list)
@@ -152,7 +154,7 @@ def _galleries(runs: Path, tested: Tested, sources: Sources) -> tuple[list[dict[
     return galleries, images
 
 
-def _best(tested: Tested, rows: Sequence[int]) -> list[int]:
+def _best(tested: RankedRows, rows: Sequence[int]) -> list[int]:
     """The best row of each method at the most common code length, best first."""
     lengths = [tested.rows[i].values["bits"] for i in rows]
     bits = max(sorted(set(lengths)), key=lambda each: (lengths.count(each), each))
@@ -162,7 +164,9 @@ def _best(tested: Tested, rows: Sequence[int]) -> list[int]:
     return sorted(first.values(), key=ordered.index)[:_ROWS_SHOWN]
 
 
-def _gallery(runs: Path, tested: Tested, rows: Sequence[int], pictures: Thumbnails) -> dict[str, Any] | None:
+def _gallery(
+    runs: Path, tested: RankedRows, rows: Sequence[int], pictures: Thumbnails
+) -> dict[str, Any] | None:
     codes, labels, precisions = {}, None, []
     for i in rows:
         member = tested.rows[i].members[0]
