@@ -25,6 +25,7 @@ from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol
 from fghash.feature_cache import FeatureJob, check_frozen, use_cached_features
+from fghash.following import log_results
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
 from fghash.scoring import Galleries, Scored, score
@@ -37,7 +38,7 @@ from fghash.training.callbacks import BEST, LAST, Budget
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
-from fghash.training.tracking import build_loggers, log_config, log_scores
+from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
@@ -213,8 +214,8 @@ def _warn_of_random_weights(config: RunConfig, data: RetrievalDataModule, say: S
 def _train_and_store(run: Run, devices: Devices) -> None:
     cache_features(run, devices)
     started = time.time()
-    name = f"{run.config.method.name}-{run.config.data.name}-{run.config.bits}-{run.config.seed}"
-    loggers = build_loggers(run.config.tracking, run.folder.path, name, run.folder.path.name)
+    followed = _followed(run)
+    loggers = build_loggers(run.config.tracking, followed)
     trainer = build_trainer(
         run.folder.checkpoints, devices, dict(run.config.trainer),
         seed=run.config.seed, loggers=loggers, validates=run.data.validation > 0,
@@ -238,6 +239,15 @@ def _train_and_store(run: Run, devices: Devices) -> None:
         run.folder.write_record(record)
     run.folder.finish(run.protocol.name)
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
+    log_results(loggers, followed, run.data, scored[0], run.config.data.name)
+    finish(loggers)
+
+
+def _followed(run: Run) -> Followed:
+    config = run.config
+    name = f"{config.method.name}-{config.data.name}-{config.bits}-{config.seed}"
+    tags = (config.method.name, config.data.name, f"{config.bits}bits")
+    return Followed(run.folder.path, run.folder.path.name, name, tags)
 
 
 def cache_features(run: Run, devices: Devices) -> None:

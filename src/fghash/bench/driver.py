@@ -117,6 +117,8 @@ def job_of(planned: Planned, plan: Plan) -> dict[str, Any]:
     """The cell as what a worker reads, in JSON's own kinds; the progress bar is the driver's."""
     settings = plain(planned.cell.settings)
     trainer = {"enable_progress_bar": False, **settings.get("trainer", {})}
+    if settings.get("tracking", {}).get("name"):
+        settings["tracking"] = {"group": plan.table.name, **settings["tracking"]}
     runs = plan.ledger.runs.resolve()
     gpus = planned.cell.request.single.get("gpus")
     return {

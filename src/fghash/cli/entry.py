@@ -64,6 +64,11 @@ COMMANDS = {
         "write one HTML page to look at: leaderboard, curves, costs, classes, galleries",
         example="fghash report --runs runs --out report",
     ),
+    "sync": Command(
+        "fghash.cli.sync_command:run",
+        "upload finished runs to Weights & Biases that were made offline or without it",
+        example="fghash sync runs --project birds",
+    ),
     "data": Command(
         "fghash.cli.data_command:run",
         "list, fetch or check data sets",
