@@ -34,7 +34,7 @@ from fghash.settings.config import BackboneConfig, RunConfig, document, scientif
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
-from fghash.training.callbacks import BEST, LAST, Budget
+from fghash.training.callbacks import BEST, LAST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
@@ -220,6 +220,7 @@ def _train_and_store(run: Run, devices: Devices) -> None:
         run.folder.checkpoints, devices, dict(run.config.trainer),
         seed=run.config.seed, loggers=loggers, validates=run.data.validation > 0,
         checkpoint_seconds=60 * run.config.checkpoint_minutes, watch=run.watch,
+        score_at=run.config.score_at, batch_size=run.config.batch_size,
     )  # fmt: skip
     log_config(loggers, document(run.config))
     train(trainer, run)
@@ -354,6 +355,9 @@ def _store(
             assert split.embedding is not None
             run.folder.write_embeddings(part, split.embedding, split.labels)
     run.folder.write_provenance(_provenance(run, trainer, seconds))
+    points = [each.points for each in trainer.callbacks if isinstance(each, ScoredBudgets)]  # type: ignore[attr-defined]
+    if points:
+        run.folder.write_budgets(points[0])
 
 
 def _stores_embeddings(config: RunConfig, *splits: EncodedSplit) -> bool:

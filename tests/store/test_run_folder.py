@@ -384,3 +384,13 @@ def test_a_package_inside_a_foreign_checkout_has_no_commit(tmp_path: Path) -> No
     assert len(commit) == 40
     (tmp_path / "__init__.py").write_text("changed")
     assert source_commit(tmp_path) == f"{commit}+"
+
+
+def test_scores_on_the_way_come_back_and_damage_is_none(tmp_path):
+    folder = RunFolder(tmp_path)
+    points = [{"part": 0.5, "image_passes": 80.0, "seconds": 1.5, "val_map": 0.25}]
+    folder.write_budgets(points)
+    assert folder.read_budgets() == points
+    for damage in ("", "{", "[1]", '[{"part": 1}]', "null"):
+        (tmp_path / "budgets.json").write_text(damage)
+        assert folder.read_budgets() == []

@@ -37,6 +37,7 @@ settings:
   --cutoffs K [K ...]  the k of the scores @k (default 1 10 100)
   --runs DIR           folder of the store (default runs)
   --store_embeddings true|false   store real embeddings (default: below 200 MB)
+  --score_at P,P,...   with --data.validation: store val/map after these parts of the training (0.25,0.5,1)
   --checkpoint_minutes M          training time that a killed run may lose (default 1; 0: every epoch)
   --preset NAME        default (fine-grained recipe) or faithful (as published)
   --config FILE        settings as YAML, over the preset, under the flags; several: the later one wins

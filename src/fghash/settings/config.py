@@ -130,7 +130,8 @@ class RunConfig:
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
     as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
     real embeddings are stored; ``None``: where they take less than 200 MB.
-    ``checkpoint_minutes``: of training that a killed run may lose, beside the epoch under way. ``trials``: of
+    ``checkpoint_minutes``: of training that a killed run may lose, beside the epoch under way. ``score_at``:
+    parts of the training after which ``val/map`` is stored beside the image passes so far. ``trials``: of
     the tuned preset. ``asked``: the dotted keys that the user set.
     """
 
@@ -149,6 +150,7 @@ class RunConfig:
     cutoffs: tuple[int, ...] = (1, 10, 100)
     store_embeddings: bool | None = None
     checkpoint_minutes: float = 1.0
+    score_at: tuple[float, ...] = ()
     force: bool = False
     differs: tuple[str, ...] = ()
     trials: int | None = field(default=None, compare=False)
@@ -231,6 +233,7 @@ def document(config: RunConfig) -> dict[str, Any]:
         "cutoffs": config.cutoffs,
         "store_embeddings": config.store_embeddings,
         "checkpoint_minutes": config.checkpoint_minutes,
+        "score_at": config.score_at,
         "runs": config.runs,
         "preset": config.preset,
     }

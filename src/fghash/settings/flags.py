@@ -20,7 +20,7 @@ NAMED = (
 SECTIONS = (*NAMED, "trainer")
 SINGLE = (
     "bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "store_embeddings",
-    "checkpoint_minutes", "force",
+    "checkpoint_minutes", "score_at", "force",
 )  # fmt: skip
 
 _SWITCHES = {"--force": "force", "--print_config": "print_config", "--help": "help", "-h": "help"}

@@ -77,7 +77,9 @@ def choose(layers: Sequence[Layer]) -> Request:
     look_up(DATASETS, data, "--data")
     preset = str(merge(layers).get("preset", DEFAULT))
     below = (_OWN, preset_layer(method, preset, read_preset(method, preset)))
-    return Request(method, data, single_settings([*below, *layers]), below, tuple(layers), tuple(notices))
+    single = single_settings([*below, *layers])
+    _refuse_scores_on_queries(single, merge([*below, *layers]).get("data", {}).get("validation"))
+    return Request(method, data, single, below, tuple(layers), tuple(notices))
 
 
 def configure(sources: Sequence[Mapping[str, Any]], *files: Path) -> RunConfig:
@@ -122,6 +124,22 @@ def _cutoffs(value: Any, label: str) -> tuple[int, ...]:
     return tuple(whole(word, label, 1) for word in (words if isinstance(words, list) else [words]))
 
 
+def _refuse_scores_on_queries(single: Mapping[str, Any], validation: Any) -> None:
+    if single.get("score_at") and str(validation or 0) in ("0", "0.0"):
+        raise InputError(
+            f"--score_at: {', '.join(map(str, single['score_at']))}, expected --data.validation above 0 with "
+            "it: scores on the way are of a part of train, never of test queries"
+        )
+
+
+def _parts(value: Any, label: str) -> tuple[float, ...]:
+    words = value.replace(",", " ").split() if isinstance(value, str) else value
+    parts = [real(word, label, 0, 1) for word in (words if isinstance(words, list) else [words])]
+    if any(part == 0 for part in parts):
+        raise InputError(f"{label}: 0, expected parts of the training above 0, up to 1")
+    return tuple(sorted(set(parts)))
+
+
 def _text(value: Any, label: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{label}: expected text, got {value!r}")
@@ -137,6 +155,7 @@ _SINGLE = {
     "preset": _text,
     "cutoffs": _cutoffs,
     "store_embeddings": lambda value, label: None if value is None else yes_or_no(value, label),
+    "score_at": _parts,
     "checkpoint_minutes": lambda value, label: real(value, label, 0, 1440),
     "force": yes_or_no,
 }

@@ -3,6 +3,7 @@
 config.yaml  provenance.json  checkpoints/
 codes/<bits>-<gallery codes>/{gallery,queries}.npz
 groups/<bits>-<gallery codes>.npz
+budgets.json
 items/{gallery,queries}.json  embeddings/{gallery,queries}.npz
 records/<bits>-<gallery codes>-<protocol>.json
 finished/<protocol>.json                              written last: what it names is complete
@@ -36,6 +37,8 @@ from fghash.store.writing import replacing, with_folder, write_text
 if TYPE_CHECKING:
     from fghash.codes import Codes
     from fghash.evaluation import TieGroups
+
+BUDGET_POINT = ("part", "image_passes", "seconds", "val_map")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,18 @@ class RunFolder:
             InputError: there is none.
         """
         return dict(json.loads(self._read("provenance.json")))
+
+    def write_budgets(self, points: Sequence[Mapping[str, float]]) -> None:
+        """Store the scores on the validation split after parts of the training (``--score_at``)."""
+        write_text(self.path / "budgets.json", json.dumps([dict(point) for point in points], indent=1) + "\n")
+
+    def read_budgets(self) -> list[dict[str, float]]:
+        """What :meth:`write_budgets` stored; empty if nothing, or if the file is damaged."""
+        try:
+            points = read_json(self.path / "budgets.json")
+            return [{key: float(point[key]) for key in BUDGET_POINT} for point in points]
+        except (InputError, TypeError, KeyError, ValueError):
+            return []
 
     def write_codes(self, bits: int, gallery_codes: str, part: str, codes: Codes, labels: np.ndarray) -> None:
         """Store the codes and labels of ``part``: ``gallery``, ``queries`` or another name."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,47 @@ class Budget(Callback):
         """Go on counting."""
         self.batches, self.seconds = int(state_dict["batches"]), float(state_dict["seconds"])
 
+    def seconds_so_far(self) -> float:
+        """Of training, validation included."""
+        return self.seconds + time.monotonic() - self._since
+
     def _tick(self) -> None:
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
+
+
+class ScoredBudgets(Callback):
+    """``val/map`` after parts of the training, with the image passes and the seconds that it took.
+
+    ``points``: of each part that has been reached ``part``, ``image_passes``, ``seconds`` and ``val_map``.
+    """
+
+    def __init__(self, parts: Sequence[float], spent: Budget, batch_size: int) -> None:
+        self.parts, self.spent, self.batch_size = tuple(parts), spent, batch_size
+        self.points: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """At the first validation at or behind a part."""
+        total = float(trainer.num_training_batches) * (trainer.max_epochs or 0)
+        score = trainer.callback_metrics.get("val/map")
+        if trainer.sanity_checking or score is None or total <= 0:
+            return
+        seconds = self.spent.seconds_so_far()
+        for part in self.parts[len(self.points) :]:
+            if self.spent.batches < part * total - 1e-6:
+                break
+            self.points.append({
+                "part": part, "image_passes": self.spent.batches * self.batch_size,
+                "seconds": round(seconds, 3), "val_map": float(score),
+            })  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a resumed training."""
+        return {"points": self.points}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What has been scored stays."""
+        self.points = list(state_dict["points"])
 
 
 class Watched(Callback):

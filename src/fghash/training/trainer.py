@@ -21,6 +21,7 @@ from fghash.training.callbacks import (
     EpochTerms,
     KeepLast,
     Reseed,
+    ScoredBudgets,
     SelectOnValidation,
     StopOnNonFinite,
     ValidationScore,
@@ -81,6 +82,8 @@ def build_trainer(
     checkpoint_seconds: float = 0.0,
     keeps: bool = True,
     watch: Callable[[float], None] | None = None,
+    score_at: Sequence[float] = (),
+    batch_size: int = 1,
 ) -> pl.Trainer:
     """A Trainer that checkpoints after epochs, reseeds every epoch and selects on the validation split only.
 
@@ -91,15 +94,18 @@ def build_trainer(
         keeps: write checkpoints; without, the last weights are those that count.
         checkpoint_seconds: least time between two checkpoints; 0 is every epoch.
         watch: is told now and then which part of the training is done.
+        score_at: parts of the training after which ``val/map`` is kept, with ``batch_size`` images a batch.
 
     Raises:
         InputError: Lightning refuses a setting.
     """
     _be_quiet()
-    callbacks: list[pl.Callback] = [Reseed(seed), Budget(), EpochTerms(), StopOnNonFinite()]
+    spent = Budget()
+    callbacks: list[pl.Callback] = [Reseed(seed), spent, EpochTerms(), StopOnNonFinite()]
     callbacks += [KeepLast(folder, checkpoint_seconds)] if keeps else []
     callbacks += [ValidationScore()] if validates else []
     callbacks += [SelectOnValidation(folder)] if validates and keeps else []
+    callbacks += [ScoredBudgets(score_at, spent, batch_size)] if score_at else []
     callbacks += [Watched(watch)] if watch else []
     if loggers:
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))

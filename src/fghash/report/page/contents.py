@@ -50,12 +50,14 @@ class Sources:
 
 def contents(runs: Path, tested: RankedRows, sources: Sources) -> dict[str, Any]:
     """Rows, curves, classes, code health and galleries, keyed by row (``r0``, ``r1``, ...)."""
-    page: dict[str, Any] = {"rows": [], "curves": {}, "classes": {}, "health": {}, "names": {}}
+    page: dict[str, Any] = {"rows": [], "curves": {}, "classes": {}, "health": {}, "names": {}, "budgets": {}}
     several = _several_variants(tested)
     for i, row in enumerate(tested.rows):
         name, member = f"r{i}", row.members[0]
         folder = RunFolder(runs / member.path)
         page["rows"].append({"id": name, **_shown(row.values, several), "run": harmless(member.path)})
+        if points := folder.read_budgets():
+            page["budgets"][name] = points
         precision = tested.precisions[i]
         if precision is not None:
             page["curves"][name] = _curves(folder, member.record.bits, member.record.gallery_codes)

@@ -107,6 +107,14 @@ function chartCurves() {
   draw("chart-radius", of("radius", "within"), "Hamming radius", "precision within", { yaxis: { range: [0, 1.02] } });
 }
 
+function chartBudgets() {
+  const known = rows.filter((row) => data.budgets[row.id] && String(row.bits) === $("length").value && row.gallery_codes === "network");
+  const of = (x) => known.map((row) => ({ ...line(row, data.budgets[row.id].map((point) => point[x]), data.budgets[row.id].map((point) => point.val_map)), mode: "lines+markers" }));
+  $("budgets").hidden = known.length === 0;
+  draw("chart-passes", of("image_passes"), "image passes", "validation mAP");
+  draw("chart-seconds", of("seconds"), "seconds of training", "validation mAP");
+}
+
 function chartCost() {
   const cost = $("cost-of").value, points = shown().filter((row) => row[cost] !== null && row.map !== null);
   const traces = [...new Set(points.map((row) => row.label))].map((label) => {
@@ -193,6 +201,7 @@ function chooseLength() {
   const own = atLength();
   options($("class-row"), own.map((row) => row.id), own.map((row) => row.label));
   chartCurves();
+  chartBudgets();
   chartClasses();
   healthTable();
 }
