@@ -100,6 +100,23 @@ def test_deleting_a_run_runs_only_it(grid, tmp_path):
     assert executor.jobs == [("hashnet", 32, 1)]
 
 
+@pytest.mark.parametrize("damage", ["", "{", '{"schema": 99}'])
+@pytest.mark.filterwarnings("ignore::fghash.store.record.SkippedRecord")
+def test_a_damaged_record_is_run_again_and_foreign_files_are_left_alone(grid, tmp_path, damage):
+    executor = Pretender(tmp_path / "runs")
+    plan = run(plan_of(grid, tmp_path), executor)
+    broken = next(each for each in plan.cells if each.cell.shown == "hashnet bits=16 seed=0")
+    (record,) = (tmp_path / "runs" / broken.run / "records").iterdir()
+    record.write_text(damage)
+    (tmp_path / "runs" / "notes.txt").write_text("mine")
+    store(tmp_path / "runs", make_record(method="triplet", protocol="fghash-1@5", seed=9))
+    assert [each.cell.shown for each in plan_of(grid, tmp_path).missing()] == ["hashnet bits=16 seed=0"]
+    executor.jobs.clear()
+    run(plan_of(grid, tmp_path), executor)
+    assert executor.jobs == [("hashnet", 16, 0)]
+    assert (tmp_path / "runs" / "notes.txt").read_text() == "mine"
+
+
 def test_a_shorter_length_is_trained_if_the_longer_training_failed(grid, tmp_path):
     executor = Pretender(tmp_path / "runs", lambda job: "failed" if job[:2] == ("dpq", 32) else "finished")
     plan = run(plan_of(grid, tmp_path), executor)

@@ -83,14 +83,14 @@ class Ledger:
     def read(self, name: str) -> State | None:
         """The state of a cell, ``None`` where nothing is known or the file is damaged.
 
-        A finished cell counts only as long as its run's folder holds finished scores.
+        A finished cell counts only as long as its run's folder holds finished scores that can be read.
         """
         state = self._stored(self._path(name))
         if state is None or state.status != FINISHED:
             return state
         folder = self.runs / state.run
         inside = folder.resolve().is_relative_to(self.runs.resolve())
-        return state if inside and RunFolder(folder).is_finished(state.protocol) else None
+        return state if inside and RunFolder(folder).records(state.protocol) else None
 
     def forget(self, name: str) -> None:
         """Delete the state of a cell."""

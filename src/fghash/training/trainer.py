@@ -110,7 +110,7 @@ def build_trainer(
     if loggers:
         callbacks.append(pl.callbacks.LearningRateMonitor(logging_interval="epoch"))
     settings = {**settings, "precision": _precision(settings.get("precision"))}
-    several = devices.count > 1
+    several = devices.count * int(settings.get("num_nodes") or 1) > 1
     defaults = {
         "sync_batchnorm": several and devices.accelerator == "gpu",
         "num_sanity_val_steps": 0,
