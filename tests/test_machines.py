@@ -1,0 +1,49 @@
+"""One training on two machines of one process each, over gloo, as experiments/cluster/torchrun.sh does."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fghash.report import leaderboard
+
+SCRIPT = Path(__file__).parents[1] / "experiments" / "cluster" / "torchrun.sh"
+FIT = (
+    "--method hashnet --data synthetic --data.image_size 32 --data.families 2 --data.train_images 16 "
+    "--data.query_images 8 --bits 8 --batch_size 16 --gpus 0 --trainer.max_epochs 2 "
+    "--trainer.enable_progress_bar false"
+)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_two_machines_store_one_run(tmp_path):
+    folder = Path(sys.executable).parent
+    common = {
+        **os.environ, "NODES": "2", "ADDRESS": "127.0.0.1", "PORT": str(free_port()), "OMP_NUM_THREADS": "1",
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    words = [str(SCRIPT), *FIT.split(), "--runs", str(tmp_path / "runs")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    processes = [subprocess.Popen(words, env={**common, "RANK": str(rank)}, **pipes) for rank in (0, 1)]
+    try:
+        said = [process.communicate(timeout=240)[0].decode() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+    frame = leaderboard(tmp_path / "runs")
+    assert len(frame) == 1
+    (provenance,) = (tmp_path / "runs").glob("*/*/*/*/provenance.json")
+    assert json.loads(provenance.read_text())["processes"] == 2
+    assert sum("leaderboard: " in text for text in said) == 1
