@@ -18,12 +18,13 @@ from fghash_baselines.adsh import ADSH
 from pytorch_lightning.strategies import DDPStrategy
 
 from contract import tiny_data, tiny_method
+from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
 from fghash.errors import InputError
 from fghash.evaluation import evaluate
 from fghash.evaluation.metric import RetrievalScores
 from fghash.methods.exchnet import ExchNet
-from fghash.registry import METHODS
+from fghash.registry import DATASETS, METHODS
 from fghash.training.callbacks import Reseed
 from fghash.training.trainer import Devices, build_trainer
 from processes import join_gloo
@@ -111,6 +112,29 @@ def steps(folder: Path, rank: int, n_processes: int) -> None:
             np.savez(folder / f"{name}.npz", **found)
 
 
+def both_paths(folder: Path, rank: int, n_processes: int) -> None:
+    """Codes of every method after an epoch, by the CPU's path and by the accelerator's."""
+    for accelerator in (False, True):
+        RetrievalDataModule._on_accelerator = lambda self, on=accelerator: on
+        for name in sorted(METHODS):
+            data = DATASETS["folder"].load()(
+                root=str(folder / "images"), image_size=32, batch_size=6, num_workers=0, cache="ram"
+            )
+            data.setup("fit")
+            method = tiny_method(name, data)
+            data.train_order = method.train_sampler(data.train_labels)
+            settings = {"max_epochs": 1, "enable_progress_bar": False}
+            place = folder / f"{name}-{accelerator}"
+            trainer = build_trainer(
+                place, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False
+            )
+            trainer.fit(method, datamodule=data)
+            splits = zip(("queries", "gallery"), encode(trainer, method, data), strict=True)
+            arrays = {f"{part} {k}": v for part, split in splits for k, v in vars(split.codes).items()}
+            if rank == 0:
+                np.savez(f"{place}.npz", **{k: v for k, v in arrays.items() if isinstance(v, np.ndarray)})
+
+
 def alternations(folder: Path, rank: int, n_processes: int) -> None:
     """Learned codes, outputs of the last subset, anchors and weights, on every process."""
     for name, (method_class, settings) in ALTERNATING.items():
@@ -157,3 +181,9 @@ def only_metric(folder: Path, rank: int, n_processes: int) -> None:
     """Join the others, then the metric alone."""
     join_gloo(folder, rank, n_processes)
     metric(folder, rank, n_processes)
+
+
+def run_both_paths(folder: Path, rank: int, n_processes: int) -> None:
+    """:func:`both_paths`, once the processes have met."""
+    join_gloo(folder, rank, n_processes)
+    both_paths(folder, rank, n_processes)

@@ -13,6 +13,8 @@ from fghash.nvrtc import SlowWay
 from fghash.registry import DATASETS, METHODS
 from fghash.training.trainer import Devices, build_trainer
 from image_folder import write_images
+from process_jobs import run_both_paths
+from processes import run_all
 
 # the cache on the CPU's path and on the accelerator's, and the part for validation
 CASES = [("ram", "ram", 0.0), ("ram", "gpu", 0.3), (None, None, 0.3)]
@@ -61,6 +63,17 @@ def test_every_method_gives_the_same_codes_on_both_paths(
         if isinstance(value, np.ndarray):
             same = np.allclose if value.dtype.kind == "f" else np.array_equal
             assert same(value, there[key]), key
+
+
+def test_two_processes_give_the_same_codes_on_both_paths(tmp_path):
+    write_images(tmp_path / "images")
+    run_all([(run_both_paths, tmp_path, rank, 2) for rank in (0, 1)], tmp_path)
+    for name in sorted(METHODS):
+        with np.load(tmp_path / f"{name}-False.npz") as here, np.load(tmp_path / f"{name}-True.npz") as there:
+            assert here.files == there.files
+            for key in here.files:
+                same = np.allclose if here[key].dtype.kind == "f" else np.array_equal
+                assert same(here[key], there[key]), f"{name} {key}"
 
 
 def test_a_cache_that_no_gpu_can_have_stays_in_memory(images, tmp_path):
