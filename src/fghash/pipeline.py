@@ -28,7 +28,7 @@ from fghash.feature_cache import FeatureJob, check_frozen, use_cached_features
 from fghash.following import log_results
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
-from fghash.scoring import Galleries, Scored, score
+from fghash.scoring import Galleries, Scored, score, search_milliseconds
 from fghash.settings.adaptation import DataFacts, adapted
 from fghash.settings.config import BackboneConfig, RunConfig, document, scientific
 from fghash.settings.identity import group_id, run_id
@@ -235,7 +235,11 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     scored = [_stored(run, each) for each in score(galleries, lengths, run.protocol, families)]
     records = [_record(run, each, budget(trainer, run)) for each in scored]
     seconds = {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded}
-    _store(run, queries, gallery, trainer, seconds)
+    search = {
+        f"{each.bits}-{each.gallery_codes}": search_milliseconds(each, queries.labels, gallery.labels)
+        for each in scored
+    }
+    _store(run, queries, gallery, trainer, {"seconds": seconds, "search_ms_per_query": search})
     for record in records:
         run.folder.write_record(record)
     run.folder.finish(run.protocol.name)
@@ -343,7 +347,7 @@ def _shown_data(run: Run) -> str:
 
 
 def _store(
-    run: Run, queries: EncodedSplit, gallery: EncodedSplit, trainer: pl.Trainer, seconds: dict[str, float]
+    run: Run, queries: EncodedSplit, gallery: EncodedSplit, trainer: pl.Trainer, times: dict[str, Any]
 ) -> None:
     """Everything of a run but its codes and records: model, config, items, embeddings, provenance."""
     save_model(run.folder.path, run.method, run.data.class_names, run.config.runs / ".backbones")
@@ -354,7 +358,7 @@ def _store(
         for part, split in (("queries", queries), ("gallery", gallery)):
             assert split.embedding is not None
             run.folder.write_embeddings(part, split.embedding, split.labels)
-    run.folder.write_provenance(_provenance(run, trainer, seconds))
+    run.folder.write_provenance(_provenance(run, trainer, times))
     points = [each.points for each in trainer.callbacks if isinstance(each, ScoredBudgets)]  # type: ignore[attr-defined]
     if points:
         run.folder.write_budgets(points[0])
@@ -369,7 +373,7 @@ def _stores_embeddings(config: RunConfig, *splits: EncodedSplit) -> bool:
     return config.store_embeddings
 
 
-def _provenance(run: Run, trainer: pl.Trainer, seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(run: Run, trainer: pl.Trainer, times: dict[str, Any]) -> dict[str, Any]:
     versions = {module.__name__: module.__version__ for module in (torch, torchvision, pl, timm, np)}
     several = trainer.world_size > 1 and trainer.strategy.root_device.type == "cuda"
     return {
@@ -385,7 +389,7 @@ def _provenance(run: Run, trainer: pl.Trainer, seconds: dict[str, float]) -> dic
         "backbone_weights": run.config.backbone.weights,
         "backbone_weights_hash": run.method.backbone.weights_hash,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": seconds,
+        **times,
     }
 
 

@@ -12,11 +12,13 @@ from fghash.cli import main
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
 from fghash.evaluation.neighbours import nearest
+from fghash.report.costs import costs
 from fghash.report.page.classes import by_class, confused_pairs
 from fghash.report.page.gallery import chosen_queries
 from fghash.report.page.health import code_health
 from fghash.report.page.html import render
 from fghash.report.significance import better, ranked_rows
+from fghash.store import RunFolder
 from store_fixtures import make_record, store
 
 RANDOM = np.random.default_rng(0)
@@ -157,6 +159,31 @@ def test_the_command_writes_one_file_and_says_how_large(tmp_path, capsys):
     files = [path.name for path in (tmp_path / "page").iterdir()]
     assert files == ["index.html"]
     assert (tmp_path / "page" / "index.html").stat().st_size < 4e6
+
+
+def test_two_hundred_rows_stay_small(tmp_path, capsys):
+    for seed in range(100):
+        for bits in (12, 16):
+            with_codes(tmp_path / "runs", 0, f"hashnet{seed}", bits)
+    assert main(["report", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "page")]) == 0
+    assert "200 rows" in capsys.readouterr().out
+    assert (tmp_path / "page" / "index.html").stat().st_size < 5e6
+
+
+def test_costs_are_those_of_the_provenance(tmp_path):
+    record = with_codes(tmp_path, 0)
+    folder = RunFolder.at(tmp_path, record.data, record.method, 12, record.run)
+    folder.write_provenance({
+        "seconds": {"encode": 2.0}, "encoded_images": 100, "search_ms_per_query": {"12-network": 0.5},
+        "parameters": {"total": 9, "trained": 4}, "peak_memory_mb": None,
+    })  # fmt: skip
+    wanted = {
+        "bytes_per_item": 2, "codebook_bytes": 0, "search_ms_per_query": 0.5, "parameters": 9,
+        "encode_images_per_second": 50.0, "parameters_trained": 4, "peak_memory_mb": None,
+    }  # fmt: skip
+    assert costs(folder, record) == wanted
+    (folder.path / "provenance.json").write_text("{")
+    assert costs(folder, record)["parameters"] is None
 
 
 @pytest.mark.parametrize(

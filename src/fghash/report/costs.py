@@ -11,8 +11,8 @@ from fghash.store import RunFolder
 from fghash.store.record import Record
 
 COSTS = (
-    "bytes_per_item", "codebook_bytes", "encode_images_per_second", "parameters", "parameters_trained",
-    "peak_memory_mb",
+    "bytes_per_item", "codebook_bytes", "search_ms_per_query", "encode_images_per_second", "parameters",
+    "parameters_trained", "peak_memory_mb",
 )  # fmt: skip
 
 
@@ -26,6 +26,9 @@ def costs(folder: RunFolder, record: Record) -> dict[str, float | int | None]:
     return {
         "bytes_per_item": -(-record.bits // 8),
         "codebook_bytes": _codebook_bytes(folder, record),
+        "search_ms_per_query": _number(
+            _mapping(provenance, "search_ms_per_query").get(f"{record.bits}-{record.gallery_codes}")
+        ),
         "encode_images_per_second": _encoding_rate(provenance),
         "parameters": _number(parameters.get("total")),
         "parameters_trained": _number(parameters.get("trained")),
