@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fghash import __version__
 from fghash.bench.plan import Plan
+from fghash.errors import InputError
 from fghash.report import write_table
 from fghash.report.cells import no_formula
 from fghash.settings.identity import canonical_json
@@ -54,8 +55,11 @@ def require_writable(out: Path) -> None:
     Raises:
         InputError: the folder cannot be made or written.
     """
-    write_text(out / ".writable", "")
-    (out / ".writable").unlink(missing_ok=True)
+    try:
+        write_text(out / ".writable", "")
+        (out / ".writable").unlink(missing_ok=True)
+    except (InputError, OSError) as error:
+        raise InputError(f"--out: cannot write below '{out}' ({error})") from error
 
 
 def _lacking(plan: Plan) -> list[str]:

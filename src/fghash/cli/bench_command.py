@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fghash.errors import InputError
-from fghash.settings.flags import read_flags
+from fghash.registry import nearest
+from fghash.settings.flags import SECTIONS, SINGLE, read_flags
 from fghash.settings.numbers import whole
 from fghash.settings.sources import notice
 
@@ -48,6 +49,7 @@ a table file:
     - {method: [dpq, phpq], bits: [12]}
 """
 
+_OWN = ("jobs", "cluster", "cell_cpus", "slurm", "out")
 _SWITCHES = ("--dry_run", "--status", "--retry_failed")
 
 
@@ -87,20 +89,37 @@ def _request(argv: Sequence[str]) -> _Request:
     from fghash.bench.table import read_table
 
     switches = {word for word in argv if word in _SWITCHES}
-    words = [word for word in argv if word not in _SWITCHES]
-    if words[:1] == [] or words[0].startswith("--"):
-        raise InputError("table: required, as fghash bench FILE.yaml")
-    flags = read_flags(words[1:])
+    path, words = _split([word for word in argv if word not in _SWITCHES])
+    _require_known(words)
+    flags = read_flags(words)
     if flags.configs or flags.print_config or "force" in flags.values:
         raise InputError("bench: takes no --config, --print_config or --force; a table has 'common' settings")
     values: dict[str, Any] = flags.values
     jobs = whole(values.pop("jobs", 1), "--jobs", 1, 256)
     cluster, out = _cluster(values), values.pop("out", None)
     runs = Path(str(values.pop("runs", "runs"))).expanduser()
-    table = read_table(Path(words[0]), values)
+    table = read_table(path, values)
     plan = Plan.of(table, Ledger(runs), retry_failed="--retry_failed" in switches)
     place = runs / "tables" / table.name if out is None else Path(str(out)).expanduser()
     return _Request(plan, bool(switches & {"--dry_run", "--status"}), jobs, cluster, place)
+
+
+def _split(words: list[str]) -> tuple[Path, list[str]]:
+    """The table's file, which may stand anywhere but as a flag's value, and the other words."""
+    for i, word in enumerate(words):
+        if not word.startswith("--") and (i == 0 or not words[i - 1].startswith("--") or "=" in words[i - 1]):
+            return Path(word), words[:i] + words[i + 1 :]
+    raise InputError("table: required, as fghash bench FILE.yaml")
+
+
+def _require_known(words: Sequence[str]) -> None:
+    """A misspelt flag of our own would else be told as a setting that lacks its value."""
+    own = [*(word.removeprefix("--") for word in _SWITCHES), *_OWN]
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--").partition(".")[0]
+        if word.startswith("--") and name not in (*own, *SECTIONS, *SINGLE, "config", "print_config"):
+            known = [f"--{each}" for each in (*own, *SECTIONS, *SINGLE)]
+            raise InputError(f"bench: unknown option '--{name}'{nearest(f'--{name}', known)}")
 
 
 def _cluster(values: dict[str, Any]) -> Cluster:

@@ -50,6 +50,9 @@ def _require_writable(path: Path) -> None:
     """
     from fghash.store.writing import replacing
 
-    with replacing(path.with_name(".writable")) as temporary:
-        temporary.touch()
-    path.with_name(".writable").unlink(missing_ok=True)
+    try:
+        with replacing(path.with_name(".writable")) as temporary:
+            temporary.touch()
+        path.with_name(".writable").unlink(missing_ok=True)
+    except (InputError, OSError) as error:
+        raise InputError(f"--out: cannot write '{path}' ({error})") from error
