@@ -77,6 +77,7 @@ def _shown(values: Mapping[str, Any], several: set[tuple[Any, ...]]) -> dict[str
     row["view"] = f"{view} · {passes:,} image passes" if passes is not None else view
     row["fingerprint"] = str(values["data_fingerprint"])
     told = f" {values['variant']}" if _line_of(values) in several and values["variant"] else ""
+    row["preset"] = "/".join(str(row["preset"] or "").split("/")[-2:])  # of a file its name and folder
     row["label"] = harmless(f"{values['method']}{told}")
     return row
 

@@ -138,7 +138,7 @@ function chartClasses() {
   const names = entries.map(([label]) => className(row, label));
   draw("chart-classes", [{ x: entries.map((_, i) => i + 1), y: entries.map((entry) => entry[1]), text: names, type: "bar",
     marker: { color: color(row.label) }, hovertemplate: "%{text}: %{y:.4f}<extra></extra>", textposition: "none" }], "class, worst first", "mAP");
-  const head = element("tr", {}, ...["query", "found", "share of its first ten"].map((text) => element("th", { textContent: text, scope: "col" })));
+  const head = element("tr", {}, ...["query", "found", "share of first ten"].map((text) => element("th", { textContent: text, scope: "col" })));
   const body = found.confused.map((pair) => element("tr", {}, element("td", { textContent: className(row, pair.query) }),
     element("td", { textContent: className(row, pair.found) }), element("td", { className: "number", textContent: number(pair.share, 3) })));
   $("confused").replaceChildren(found.confused.length ? element("table", {}, head, ...body) : "No two classes are confused.");
