@@ -1,5 +1,7 @@
 """Table files: which cells they make, and what is refused."""
 
+import os
+
 import pytest
 
 from fghash.bench.ledger import cell_id
@@ -72,6 +74,24 @@ def test_the_id_follows_what_may_change_the_run(tmp_path):
     first = [cell_id(cell) for cell in table(tmp_path, AXES).cells]
     assert first == [cell_id(cell) for cell in table(tmp_path, AXES, {"gpus": "0"}).cells]
     assert not {*first} & {cell_id(cell) for cell in table(tmp_path, AXES, {"batch_size": "32"}).cells}
+
+
+def test_the_id_follows_the_files_that_a_cell_names(tmp_path):
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "images" / "list.csv").write_text("1")
+    text = AXES.replace("{data: synthetic}", "{data: {name: folder, root: ROOT}}")
+    text = text.replace("ROOT", str(tmp_path / "images"))
+
+    def ids():
+        return [cell_id(cell) for cell in table(tmp_path, text).cells]
+
+    first = ids()
+    assert ids() == first
+    (tmp_path / "images" / "list.csv").write_text("12")
+    second = ids()
+    assert second != first
+    os.utime(tmp_path / "images" / "a", (1, 1))
+    assert ids() != second
 
 
 @pytest.mark.parametrize(

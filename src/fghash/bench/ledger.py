@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -139,14 +140,16 @@ def cell_id(cell: Cell) -> str:
 
 
 def _stamp(place: str) -> list[Any]:
-    """Size and time of a file, or of the files that lie directly in a folder; nothing of a mere name."""
+    """Size and time of a file, or of what lies directly in a folder; nothing of a mere name.
+
+    An image that is added to a class's folder shows in that folder's time.
+    """
     path = Path(place).expanduser()
     if path.is_dir():
-        entries = sorted(path.iterdir())[:_MANY_FILES]
-        return [_sizes(entry) for entry in entries if entry.is_file()]
+        return [_sizes(entry) for entry in sorted(path.iterdir())[:_MANY_FILES] if entry.exists()]
     return _sizes(path) if path.is_file() else []
 
 
 def _sizes(path: Path) -> list[Any]:
     status = path.stat()
-    return [path.name, status.st_size, status.st_mtime_ns]
+    return [os.fsencode(path.name).hex(), status.st_size, status.st_mtime_ns]  # a name may not be UTF-8

@@ -36,6 +36,13 @@ class RayCluster:
         self._token = runs / ".bench" / f"here-{secrets.token_hex(8)}"
         self._token.parent.mkdir(parents=True, exist_ok=True)
         self._token.touch()
+        if self.slots == 0:
+            has = self._ray.cluster_resources()
+            self._ray.shutdown()
+            raise InputError(
+                f"--cluster: a cell asks for {cpus} cores and {gpus} GPUs, the cluster has "
+                f"{has.get('CPU', 0):.0f} and {has.get('GPU', 0):.0f}"
+            )
         self._run = self._ray.remote(run_on_node).options(
             num_cpus=cpus, num_gpus=gpus, max_retries=-1, retry_exceptions=False
         )
