@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from fghash.bench.ledger import FAILED, FINISHED, REFUSED, State
@@ -127,7 +126,6 @@ def job_of(planned: Planned, plan: Plan) -> dict[str, Any]:
         "runs": str(runs),
         "log": str(plan.ledger.log(planned.name).resolve()),
         "processes": gpus or 0,
-        "place": str(Path.cwd()),
     }
 
 

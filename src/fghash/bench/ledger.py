@@ -93,10 +93,6 @@ class Ledger:
         inside = folder.resolve().is_relative_to(self.runs.resolve())
         return state if inside and RunFolder(folder).records(state.protocol) else None
 
-    def forget(self, name: str) -> None:
-        """Delete the state of a cell."""
-        self._path(name).unlink(missing_ok=True)
-
     def all_states(self) -> list[State]:
         """The states of all cells of all tables, from which durations are estimated."""
         paths = sorted((self.folder / "cells").glob("[0-9a-f]*.json"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from fghash import __version__
+from fghash import __version__, store
 from fghash.bench.plan import Plan
 from fghash.errors import InputError
 from fghash.report import write_table
@@ -20,11 +20,7 @@ _LEADERBOARDS = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex")
 _STAMP = ".stamp"
 
 
-def silent(text: str) -> None:
-    """Tell nobody."""
-
-
-def write_outputs(plan: Plan, out: Path, say: Callable[[str], None] = silent) -> list[Path]:
+def write_outputs(plan: Plan, out: Path) -> list[Path]:
     """Write leaderboard, report and cells below ``out``, unless they are there for just these cells.
 
     Returns:
@@ -41,7 +37,7 @@ def write_outputs(plan: Plan, out: Path, say: Callable[[str], None] = silent) ->
 
     lacking = _lacking(plan)
     wanted = {(each.run, each.cell.bits) for each in plan.cells if each.run}
-    frame = write_report(plan.ledger.runs, wanted, files[-2], plan.table.name, lacking, say)
+    frame = write_report(plan.ledger.runs, wanted, files[-2], plan.table.name, lacking)
     for path in files[:-2]:
         write_table(frame, path, lacking)
     write_text(files[-1], _cells(plan))
@@ -56,8 +52,7 @@ def require_writable(out: Path) -> None:
         InputError: the folder cannot be made or written.
     """
     try:
-        write_text(out / ".writable", "")
-        (out / ".writable").unlink(missing_ok=True)
+        store.require_writable(out)
     except (InputError, OSError) as error:
         raise InputError(f"--out: cannot write below '{out}' ({error})") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fghash.api import class_names_of, images_of
+from fghash.pipeline import silent
 from fghash.report.page.contents import Sources, contents
 from fghash.report.page.html import write_page
 from fghash.report.significance import ranked_rows
@@ -19,7 +20,7 @@ def write_report(
     path: Path,
     title: str,
     lacking: Sequence[str],
-    say: Callable[[str], None],
+    say: Callable[[str], None] = silent,
 ) -> pd.DataFrame:
     """Write the page of all runs, or of ``wanted``: (path below ``runs``, bits).
 

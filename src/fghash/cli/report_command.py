@@ -30,9 +30,11 @@ def run(argv: Sequence[str]) -> int:
     if not given.runs.is_dir():
         raise InputError(f"runs: no such folder '{given.runs}'")
     path = given.out if given.out.suffix == ".html" else given.out / "index.html"
-    _require_writable(path)
     from rich.console import Console
 
+    from fghash.bench.outputs import require_writable
+
+    require_writable(path.parent)
     from fghash.bench.reporting import write_report
 
     console = Console(stderr=True)
@@ -40,19 +42,3 @@ def run(argv: Sequence[str]) -> int:
         frame = write_report(given.runs, None, path, given.title, (), lambda text: status.update(text))
     print(f"report: {harmless(str(path))} ({len(frame)} rows, {path.stat().st_size / 1e6:.1f} MB)")
     return 0
-
-
-def _require_writable(path: Path) -> None:
-    """Fail before the work.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
-    from fghash.store.writing import replacing
-
-    try:
-        with replacing(path.with_name(".writable")) as temporary:
-            temporary.touch()
-        path.with_name(".writable").unlink(missing_ok=True)
-    except (InputError, OSError) as error:
-        raise InputError(f"--out: cannot write '{path}' ({error})") from error

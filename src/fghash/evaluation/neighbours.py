@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fghash.codes import BinaryCodes, Codes, RealCodes
@@ -21,25 +23,42 @@ def nearest(queries: Codes, gallery: Codes, k: int) -> tuple[np.ndarray, np.ndar
     """
     if not 1 <= k <= len(gallery):
         raise InputError(f"k: {k}, expected 1 to the {len(gallery)} items of the gallery")
-    parts = [_of_block(queries, gallery, k, start) for start in range(0, len(queries), _BLOCK)]
+    distances = _distances_to(gallery)
+    parts = [_closest(distances(queries.take(block)), k) for block in _blocks(len(queries))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _of_block(queries: Codes, gallery: Codes, k: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    block = queries.take(np.arange(start, min(start + _BLOCK, len(queries))))
-    distances = _distances(block, gallery)
+def _blocks(n: int) -> list[np.ndarray]:
+    return [np.arange(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+
+
+def _closest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(distances, order, axis=1)
 
 
-def _distances(queries: Codes, gallery: Codes) -> np.ndarray:
-    """All distances (q, g) of a block of queries."""
-    if isinstance(queries, BinaryCodes) and isinstance(gallery, BinaryCodes):
-        ours, theirs = queries.packed(), gallery.packed()
-        return np.asarray(np.bitwise_count(ours[:, None] ^ theirs).sum(axis=2, dtype=np.int32))
-    if not isinstance(queries, RealCodes) or isinstance(gallery, BinaryCodes):
-        raise InputError(
-            f"queries: {type(queries).__name__} cannot be compared with {type(gallery).__name__}"
-        )
+def _distances_to(gallery: Codes) -> Callable[[Codes], np.ndarray]:
+    """A function of a block of queries that gives all their distances (q, g)."""
+    if isinstance(gallery, BinaryCodes):
+        packed = gallery.packed()
+
+        def hamming(queries: Codes) -> np.ndarray:
+            if not isinstance(queries, BinaryCodes):
+                raise _incomparable(queries, gallery)
+            differing = np.bitwise_count(queries.packed()[:, None] ^ packed)
+            return np.asarray(differing.sum(axis=2, dtype=np.int32))
+
+        return hamming
     first, number = distinct_rows(gallery)  # type: ignore[arg-type]
-    return prepare_distances(gallery.take(first))(queries.vectors)[:, number]  # type: ignore[arg-type]
+    distances = prepare_distances(gallery.take(first))  # type: ignore[arg-type]
+
+    def of_vectors(queries: Codes) -> np.ndarray:
+        if not isinstance(queries, RealCodes):
+            raise _incomparable(queries, gallery)
+        return distances(queries.vectors)[:, number]
+
+    return of_vectors
+
+
+def _incomparable(queries: Codes, gallery: Codes) -> InputError:
+    return InputError(f"queries: {type(queries).__name__} cannot be compared with {type(gallery).__name__}")

@@ -83,13 +83,33 @@ def better(p_values: Mapping[_Pair, float]) -> set[_Pair]:
     >>> sorted(better({(0, 1): 0.01, (0, 2): 0.04, (1, 2): 0.03}))
     [(0, 1)]
     """
-    found: set[_Pair] = set()
-    ordered = sorted(p_values, key=lambda pair: p_values[pair])
-    for i, pair in enumerate(ordered):
-        if p_values[pair] * (len(ordered) - i) > LEVEL:
-            break
-        found.add(pair)
-    return found
+    corrected = holm(list(p_values.values()))
+    return {pair for pair, value in zip(p_values, corrected, strict=True) if value <= LEVEL}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's corrected p values, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, i in enumerate(order):
+        largest = max(largest, min(1.0, p_values[i] * (len(order) - place)))
+        corrected[i] = largest
+    return corrected
+
+
+def blocks_of(
+    rows: Sequence[Row], precisions: Sequence[np.ndarray | None], names: Sequence[str]
+) -> dict[tuple[Any, ...], list[int]]:
+    """The rows that agree in the columns ``names``, by their values; rows without tie groups are in none."""
+    blocks: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        if precisions[i] is not None:
+            blocks[tuple(row.values[name] for name in names)].append(i)
+    return blocks
 
 
 def _precisions(runs: Path, members: Sequence[Member]) -> np.ndarray | None:
@@ -115,13 +135,9 @@ def _interval(values: np.ndarray | None) -> dict[str, float | None]:
 
 def _ranks(rows: Sequence[Row], precisions: Sequence[np.ndarray | None]) -> list[int | None]:
     """One more than the number of rows that are better for sure; ``None`` of a row without tie groups."""
-    blocks: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        if precisions[i] is not None:
-            blocks[tuple(row.values[name] for name in COMPARABLE)].append(i)
     p_values: dict[_Pair, float] = {}
-    for block in blocks.values():
-        p_values |= _tested({i: precisions[i] for i in block})
+    for block in blocks_of(rows, precisions, COMPARABLE).values():
+        p_values |= tested_pairs({i: precisions[i] for i in block})
     losses = [0 if values is not None else None for values in precisions]
     for a, b in better(p_values):
         first, second = precisions[a], precisions[b]
@@ -132,12 +148,10 @@ def _ranks(rows: Sequence[Row], precisions: Sequence[np.ndarray | None]) -> list
     return [None if lost is None else lost + 1 for lost in losses]
 
 
-def _tested(precisions: Mapping[int, np.ndarray | None]) -> dict[_Pair, float]:
+def tested_pairs(precisions: Mapping[int, np.ndarray | None]) -> dict[_Pair, float]:
     """The p value of every pair of rows that have the same queries."""
     known = {i: values for i, values in precisions.items() if values is not None}
     pairs = [(i, j) for i, j in combinations(known, 2) if len(known[i]) == len(known[j])]
-    if not pairs:
-        return {}
     sizes = {len(known[i]) for i, _ in pairs}
     found: dict[_Pair, float] = {}
     for size in sorted(sizes):

@@ -9,19 +9,16 @@ do (Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fghash.errors import InputError
-from fghash.evaluation.intervals import paired_p_values
 from fghash.files import replacing
-from fghash.report.significance import COMPARABLE, LEVEL, RankedRows
+from fghash.report.significance import COMPARABLE, LEVEL, RankedRows, blocks_of, holm, tested_pairs
 
 _Block = tuple[Any, ...]
 
@@ -59,23 +56,9 @@ class AverageRanks:
 
 def pairs(tested: RankedRows) -> list[Pair]:
     """Every pair of comparable rows, the p values corrected over all of them (Holm 1979)."""
-    found = [pair for block in _blocks(tested).items() for pair in _pairs_of(tested, *block)]
+    found = [pair for rows in _blocks(tested).values() for pair in _pairs_of(tested, rows)]
     corrected = holm([pair.p_value for pair in found])
     return [Pair(**{**vars(pair), "corrected": value}) for pair, value in zip(found, corrected, strict=True)]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p values, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(1.0, p_values[i] * (len(order) - place)))
-        corrected[i] = largest
-    return corrected
 
 
 def average_ranks(tested: RankedRows) -> AverageRanks:
@@ -154,24 +137,14 @@ def draw_ranks(found: AverageRanks, path: Path) -> None:
 
 
 def _blocks(tested: RankedRows) -> dict[_Block, list[int]]:
-    blocks: dict[_Block, list[int]] = defaultdict(list)
-    for i, row in enumerate(tested.rows):
-        if tested.precisions[i] is not None:
-            key = (*(row.values[name] for name in COMPARABLE), row.values["backbone"])
-            blocks[key].append(i)
-    return blocks
+    return blocks_of(tested.rows, tested.precisions, (*COMPARABLE, "backbone"))
 
 
-def _pairs_of(tested: RankedRows, block: _Block, rows: Sequence[int]) -> Iterator[Pair]:
-    chosen = [
-        (i, j) for i, j in combinations(rows, 2) if len(_precision(tested, i)) == len(_precision(tested, j))
-    ]
-    if not chosen:
-        return
-    gaps = np.stack([_precision(tested, j) - _precision(tested, i) for i, j in chosen], axis=1)
+def _pairs_of(tested: RankedRows, rows: Sequence[int]) -> Iterator[Pair]:
     values = tested.rows[rows[0]].values
     name = f"{values['data']}, {values['bits']} bits, {values['backbone']}, {values['gallery_codes']} codes"
-    for (i, j), gap, p_value in zip(chosen, gaps.T, paired_p_values(gaps).tolist(), strict=True):
+    for (i, j), p_value in tested_pairs({i: tested.precisions[i] for i in rows}).items():
+        gap = _precision(tested, j) - _precision(tested, i)
         spread = float(gap.std(ddof=1)) if len(gap) > 1 else 0.0
         effect = float(gap.mean()) / spread if spread else 0.0
         a, b = (_label(tested, each, rows) for each in (i, j))
