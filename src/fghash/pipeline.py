@@ -214,7 +214,9 @@ def _warn_of_random_weights(config: RunConfig, data: RetrievalDataModule, say: S
 def _train_and_store(run: Run, devices: Devices) -> None:
     cache_features(run, devices)
     started = time.time()
-    followed = _followed(run)
+    config = run.config
+    names = (config.method.name, config.data.name, config.bits, config.seed)
+    followed = Followed.of(run.folder.path, *names)
     loggers = build_loggers(run.config.tracking, followed)
     trainer = build_trainer(
         run.folder.checkpoints, devices, dict(run.config.trainer),
@@ -246,13 +248,6 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
     log_results(loggers, followed, run.data, scored[0], run.config.data.name)
     finish(loggers)
-
-
-def _followed(run: Run) -> Followed:
-    config = run.config
-    name = f"{config.method.name}-{config.data.name}-{config.bits}-{config.seed}"
-    tags = (config.method.name, config.data.name, f"{config.bits}bits")
-    return Followed(run.folder.path, run.folder.path.name, name, tags)
 
 
 def cache_features(run: Run, devices: Devices) -> None:

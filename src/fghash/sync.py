@@ -53,9 +53,8 @@ def _upload(folder: RunFolder, tracking: TrackingConfig) -> None:
     """One run: config, every logged step, scores, curve, and the lineage of its codes."""
     records = folder.records()
     first = records[0]
-    name = f"{first.method}-{first.data}-{first.trained_bits}-{first.seed}"
-    tags = (first.method, first.data, f"{first.trained_bits}bits")
-    followed = Followed(folder.path, first.run, name, tags, synced=True)
+    names = (first.method, first.data, first.trained_bits, first.seed)
+    followed = Followed.of(folder.path, *names, synced=True)
     loggers = build_loggers(tracking, followed)[1:]  # the CSV is where this comes from
     log_config(loggers, _config(folder))
     for step, metrics in _steps(folder.path):

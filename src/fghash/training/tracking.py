@@ -73,6 +73,12 @@ class Followed:
     job_type: str = "fit"
     synced: bool = False
 
+    @classmethod
+    def of(cls, folder: Path, method: str, data: str, bits: int, seed: int, synced: bool = False) -> Followed:
+        """Of a run's folder, which has the run's id for a name, and what people know the run by."""
+        name, tags = f"{method}-{data}-{bits}-{seed}", (method, data, f"{bits}bits")
+        return cls(folder, folder.name, name, tags, synced=synced)
+
 
 class ResumedWandbLogger(WandbLogger):
     """Logs each step once, over all attempts at a run."""
