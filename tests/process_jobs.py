@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from fghash_baselines.adsh import ADSH
+from fghash_baselines.deep.adsh import ADSH
 from pytorch_lightning.strategies import DDPStrategy
 
 from contract import tiny_data, tiny_method

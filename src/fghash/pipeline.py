@@ -36,6 +36,7 @@ from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
 from fghash.training.callbacks import BEST, LAST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
+from fghash.training.closed_form import fit_closed_form
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
@@ -134,6 +135,8 @@ def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> 
     data = build_data(config, with_queries)
     _warn_of_random_weights(config, data, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    if METHODS[config.method.name].closed_form:  # nothing of the network learns
+        config = replace(config, backbone=replace(config.backbone, freeze="all"))
     backbone = build_backbone(config, data)
     config = replace(config, backbone=backbone.config)
     method = _build_method(method_class, config, backbone, data.num_classes)
@@ -235,7 +238,8 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     galleries = Galleries(queries, gallery, _learned(run))
     lengths, families = run.method.code_lengths(), run.data.families
     scored = [_stored(run, each) for each in score(galleries, lengths, run.protocol, families)]
-    records = [_record(run, each, budget(trainer, run)) for each in scored]
+    spent = budget(trainer, run, trained - started)
+    records = [_record(run, each, spent) for each in scored]
     seconds = {"fit": trained - started, "encode": encoded - trained, "evaluate": time.time() - encoded}
     search = {
         f"{each.bits}-{each.gallery_codes}": search_milliseconds(each, queries.labels, gallery.labels)
@@ -260,6 +264,9 @@ def cache_features(run: Run, devices: Devices) -> None:
 
 def train(trainer: pl.Trainer, run: Run) -> None:
     """Train from the last checkpoint if a killed run left one; end with the weights that are to be scored."""
+    if run.method.closed_form:
+        fit_closed_form(trainer, run.method, run.data)
+        return
     last = run.folder.checkpoints / LAST
     resumes = last.is_file() and (not run.folder.records() or _goes_on(run))
     if resumes:
@@ -285,8 +292,10 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         run.method.load_state_dict(best["state_dict"])
 
 
-def budget(trainer: pl.Trainer, run: Run) -> dict[str, Any]:
+def budget(trainer: pl.Trainer, run: Run, seconds: float) -> dict[str, Any]:
     """What the training cost, as fields of a record."""
+    if run.method.closed_form:
+        return {"image_passes": len(run.data.train_labels), "train_seconds": round(seconds, 3)}
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     spent = next(each for each in callbacks if isinstance(each, Budget))
     limits = [each for each in callbacks if isinstance(each, pl.callbacks.Timer)]

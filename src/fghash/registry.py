@@ -42,11 +42,13 @@ class MethodInfo(Entry):
     ``notes`` is what a reader of its numbers must know (a reconstruction, say). ``presets`` names where a
     package of its own has the presets, as ``package`` or ``package:folder``: ``default.yaml``, ...
     ``nested``: one training gives several code lengths (:meth:`HashingMethod.code_lengths`).
+    ``closed_form``: fitted to frozen features at once, without an optimiser (:meth:`fit_closed_form`).
     """
 
     notes: str = ""
     presets: str = ""
     nested: bool = False
+    closed_form: bool = False
 
 
 @dataclass(frozen=True)

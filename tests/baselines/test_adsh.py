@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fghash_baselines import ADSH as INFO
-from fghash_baselines.adsh import ADSH
+from fghash_baselines.deep.adsh import ADSH
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fghash.batch import Batch

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from fghash_baselines import CLASSIFY
-from fghash_baselines.classify import Classify, cross_entropy, quantisation
+from fghash_baselines.deep.classify import Classify, cross_entropy, quantisation
 
 from fghash.batch import Batch
 from fghash.errors import InputError

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fghash_baselines import TRIPLET
-from fghash_baselines.triplet import Triplet
+from fghash_baselines.deep.triplet import Triplet
 
 from fghash.batch import Batch
 from fghash.errors import InputError

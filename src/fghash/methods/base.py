@@ -1,4 +1,6 @@
-"""HashingMethod: what every method is. A method writes ``loss`` and ``encode``; the rest is here, once."""
+"""HashingMethod: what every method is. A method writes ``encode`` and either ``loss`` or
+``fit_closed_form``; the rest is here, once.
+"""
 
 from __future__ import annotations
 
@@ -78,15 +80,32 @@ class HashingMethod(pl.LightningModule, ABC):
     # What a method writes.
 
     @abstractmethod
+    def encode(self, features: Features) -> Codes:
+        """Codes of these features, as a gallery stores them."""
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named, weighted terms (scalars) of the *global* batch, of a batch that has features.
 
         Call :meth:`gather` once on what the terms are made of.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no loss: it is fitted in closed form")
 
-    @abstractmethod
-    def encode(self, features: Features) -> Codes:
-        """Codes of these features, as a gallery stores them."""
+    def fit_closed_form(self, features: Tensor, labels: Tensor) -> None:
+        """Learn from the frozen network's vectors of all training items, instead of :meth:`loss`.
+
+        Called once, on one process, with torch's generator seeded. What is learned belongs in buffers: they
+        are shared with the other processes and stored.
+
+        Args:
+            features: (n, width) pooled vectors in dataset order, float32 on the CPU, not augmented.
+            labels: (n,) classes or (n, classes) multi-hot.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is trained by its loss")
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether there is nothing to train step by step."""
+        return type(self).fit_closed_form is not HashingMethod.fit_closed_form
 
     # Seams, each with a sensible default.
 

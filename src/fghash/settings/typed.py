@@ -53,7 +53,8 @@ class SettingsParser:
                 section.signature, section.key, skip=set(section.skip), fail_untyped=False, instantiate=False
             )
         defaults = self.parser.get_defaults()
-        self.defaults, self.keys = dict(defaults.as_dict()), list(defaults.keys())
+        self._nothing: dict[str, Any] = {section.key: {} for section in self.sections}  # a class may take none
+        self.defaults, self.keys = {**self._nothing, **defaults.as_dict()}, list(defaults.keys())
 
     def parse(self, layers: Sequence[Layer]) -> dict[str, Any]:
         """Every setting of these sections, nested: the sources over the defaults.
@@ -65,7 +66,8 @@ class SettingsParser:
         for layer in own:
             self._refuse_unknown(layer)
         try:
-            return dict(self.parser.parse_object(merge(own)).as_dict())
+            given = {key: values for key, values in merge(own).items() if values}
+            return {**self._nothing, **self.parser.parse_object(given).as_dict()}
         except ArgumentError as error:
             raise InputError(self._problem(own, str(error))) from None
 

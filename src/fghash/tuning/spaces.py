@@ -16,7 +16,7 @@ import yaml
 
 from fghash.errors import InputError
 from fghash.presets import preset_folder, shared_folder
-from fghash.registry import nearest
+from fghash.registry import METHODS, nearest
 
 SPACE, SHARED = "space.yaml", "shared_space.yaml"
 _KEYS = {"low", "high", "log", "type", "choice", "frozen"}
@@ -57,6 +57,8 @@ class Dimension:
 def read_space(method: str, frozen: bool, file: Path | None = None) -> tuple[Dimension, ...]:
     """The space of a method: the shared one under its own, or under ``file``.
 
+    A method in closed form has no optimiser and no batches, hence no part in the shared one.
+
     Args:
         method: its name.
         frozen: the backbone is not trained, which leaves out what would play no part.
@@ -66,6 +68,8 @@ def read_space(method: str, frozen: bool, file: Path | None = None) -> tuple[Dim
         InputError: not a space, or no range or choice.
     """
     shared = _read((shared_folder() / SHARED).read_text(encoding="utf-8"), SHARED)
+    if method in METHODS and METHODS[method].closed_form:
+        shared = {}
     own: dict[str, Any] = {}
     if file is not None:
         try:

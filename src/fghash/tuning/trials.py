@@ -20,10 +20,12 @@ from filelock import FileLock, Timeout
 
 from fghash.errors import InputError
 from fghash.pipeline import Run, build_data, cache_features, prepare
+from fghash.registry import METHODS
 from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import canonical_json
 from fghash.settings.resolve import configure
 from fghash.settings.variants import flat
+from fghash.training.closed_form import fit_closed_form
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.trainer import build_trainer, choose_devices
 from fghash.tuning.spaces import Dimension, check_settings
@@ -60,7 +62,8 @@ class Plan:
         """Settings that are the same in all trials: under a frozen backbone one rate, that of the head."""
         varied = {each.setting for each in self.space}
         frozen = self.base.backbone.freeze == "all" and "optim.head_multiple" not in varied
-        return {"optim.head_multiple": 1.0} if frozen else {}
+        learns = not METHODS[self.base.method.name].closed_form
+        return {"optim.head_multiple": 1.0} if frozen and learns else {}
 
     @property
     def folder(self) -> str:
@@ -219,6 +222,9 @@ def _score(plan: Plan, settings: Mapping[str, Any], trial: Any, shared: dict[str
         trainer = build_trainer(
             Path(folder), devices, changed, seed=config.seed, loggers=[], validates=True, keeps=False
         )
+        if run.method.closed_form:
+            fit_closed_form(trainer, run.method, run.data)
+            return float(trainer.callback_metrics["val/map"])
         reporter = _Reporter(trial, epochs)
         trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
         use_lean_loop(trainer, run.method)
