@@ -1,103 +1,124 @@
 """Baselines, registered through the public entry point that any other package would use.
 
-What ``setup.cfg`` lists under ``fghash.methods``: names of entries, nothing heavy is imported. ``shallow`` holds
-what is fitted to frozen features at once, ``deep`` what is trained.
+What ``setup.cfg`` lists under ``fghash.methods``: names of entries, nothing heavy is imported. ``shallow``
+holds what is fitted to frozen features at once, ``deep`` what is trained.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from fghash.registry import MethodInfo
 
-_PRESETS = "fghash_baselines:presets"
-_Shallow = partial(MethodInfo, presets=_PRESETS, closed_form=True)
-_Deep = partial(MethodInfo, presets=_PRESETS)
+
+def _shallow(name: str, target: str, **facts: Any) -> MethodInfo:
+    return _entry(name, f"shallow.{target}", closed_form=True, **facts)
+
+
+def _deep(name: str, target: str, **facts: Any) -> MethodInfo:
+    return _entry(name, f"deep.{target}", **facts)
+
+
+def _entry(name: str, target: str, **facts: Any) -> MethodInfo:
+    presets = f"fghash_baselines:presets/{name}"
+    return MethodInfo(target=f"fghash_baselines.{target}", presets=presets, **facts)
+
 
 # Fitted in closed form.
 
-FROZEN = _Shallow(
-    target="fghash_baselines.shallow.frozen:Frozen",
+FROZEN = _shallow(
+    "frozen",
+    "frozen:Frozen",
     summary="the network's vectors by cosine, no training, no coding (upper bound without training)",
     paper="none of its own",
     certainty="high: nothing to reconstruct",
     notes="real vectors, 32 bits a dimension",
 )
 
-LSH = _Shallow(
-    target="fghash_baselines.shallow.lsh:LSH",
+LSH = _shallow(
+    "lsh",
+    "lsh:LSH",
     summary="signs of random projections (no labels)",
     paper="Similarity Estimation Techniques from Rounding Algorithms",
     year=2002,
     certainty="very high: nothing to reconstruct",
 )
 
-SH = _Shallow(
-    target="fghash_baselines.shallow.spectral:SpectralHashing",
+SH = _shallow(
+    "sh",
+    "spectral:SpectralHashing",
     summary="signs of the slowest sinusoids along principal directions (no labels)",
     paper="Spectral Hashing",
     year=2008,
     certainty="high: formulas of the paper, from memory",
 )
 
-ITQ = _Shallow(
-    target="fghash_baselines.shallow.itq:ITQ",
+ITQ = _shallow(
+    "itq",
+    "itq:ITQ",
     summary="principal directions rotated towards their signs (no labels)",
     paper="Iterative Quantization: A Procrustean Approach to Learning Binary Codes",
     year=2011,
     certainty="very high: formulas of the paper, from memory",
 )
 
-ITQ_CCA = _Shallow(
-    target="fghash_baselines.shallow.itq:ITQCCA",
+ITQ_CCA = _shallow(
+    "itq_cca",
+    "itq:ITQCCA",
     summary="canonical directions of features and classes rotated towards their signs",
     paper="Iterative Quantization: A Procrustean Approach to Learning Binary Codes",
     year=2011,
     certainty="high: formulas of the paper, from memory; the regularisation is relative",
 )
 
-KSH = _Shallow(
-    target="fghash_baselines.shallow.ksh:KSH",
+KSH = _shallow(
+    "ksh",
+    "ksh:KSH",
     summary="kernel hash functions, bit after bit, from similar and dissimilar pairs",
     paper="Supervised Hashing with Kernels",
     year=2012,
     certainty="high: formulas of the paper, from memory; plain descent instead of Nesterov's",
 )
 
-SDH = _Shallow(
-    target="fghash_baselines.shallow.sdh:SDH",
+SDH = _shallow(
+    "sdh",
+    "sdh:SDH",
     summary="codes that a linear classifier reads, found bit by bit, and a kernel regression onto them",
     paper="Supervised Discrete Hashing",
     year=2015,
     certainty="high: formulas of the paper, from memory",
 )
 
-PQ = _Shallow(
-    target="fghash_baselines.shallow.pq:PQ",
+PQ = _shallow(
+    "pq",
+    "pq:PQ",
     summary="k-means on each part of the vector (no labels)",
     paper="Product Quantization for Nearest Neighbor Search",
     year=2011,
     certainty="very high: agrees with faiss",
 )
 
-OPQ = _Shallow(
-    target="fghash_baselines.shallow.pq:OPQ",
+OPQ = _shallow(
+    "opq",
+    "pq:OPQ",
     summary="product quantization after a rotation learned with it (no labels)",
     paper="Optimized Product Quantization for Approximate Nearest Neighbor Search",
     year=2013,
     certainty="very high: agrees with faiss",
 )
 
-RQ = _Shallow(
-    target="fghash_baselines.shallow.additive:RQ",
+RQ = _shallow(
+    "rq",
+    "additive:RQ",
     summary="k-means on what earlier codebooks leave over, beam search (no labels)",
     paper="Approximate Nearest Neighbor Search by Residual Vector Quantization",
     year=2010,
     certainty="very high: agrees with faiss",
 )
 
-LSQ = _Shallow(
-    target="fghash_baselines.shallow.additive:LSQ",
+LSQ = _shallow(
+    "lsq",
+    "additive:LSQ",
     summary="additive codebooks by least squares, codes by local search (no labels)",
     paper="Revisiting Additive Quantization",
     year=2016,
@@ -106,24 +127,117 @@ LSQ = _Shallow(
 
 # Trained.
 
-ADSH = _Deep(
-    target="fghash_baselines.deep.adsh:ADSH",
+ADSH = _deep(
+    "adsh",
+    "adsh:ADSH",
     summary="asymmetric pairs, codes of the training items optimised in turns (baseline)",
     paper="Asymmetric Deep Supervised Hashing",
     year=2018,
     certainty="very high: paper and official code",
 )
 
-CLASSIFY = _Deep(
-    target="fghash_baselines.deep.classify:Classify",
+CLASSIFY = _deep(
+    "classify",
+    "classify:Classify",
     summary="cross-entropy of a linear classifier on tanh bits (baseline)",
     paper="none of its own; the classification loss of many hashing papers, alone",
     certainty="high: nothing to reconstruct",
 )
 
-TRIPLET = _Deep(
-    target="fghash_baselines.deep.triplet:Triplet",
+TRIPLET = _deep(
+    "triplet",
+    "triplet:Triplet",
     summary="triplets of the batch on tanh codes (baseline)",
     paper="none of its own; the code of FPH's lab",
     certainty="high: code of the lab",
+)
+
+REAL = _deep(
+    "real",
+    "real:Real",
+    summary="as many real values as the others have bits, classified, by cosine (upper bound)",
+    paper="none of its own",
+    certainty="high: nothing to reconstruct",
+    notes="real vectors, 32 bits a dimension",
+)
+
+DSH = _deep(
+    "dsh",
+    "dsh:DSH",
+    summary="similar pairs pulled together, others pushed apart up to a margin",
+    paper="Deep Supervised Hashing for Fast Image Retrieval",
+    year=2016,
+    certainty="high: formulas of the paper and of a re-implementation",
+)
+
+DPSH = _deep(
+    "dpsh",
+    "dpsh:DPSH",
+    summary="likelihood of pairs by inner products",
+    paper="Feature Learning Based Deep Supervised Hashing with Pairwise Labels",
+    year=2016,
+    certainty="high: formulas of the paper; pairs of the batch instead of all training items",
+)
+
+DTSH = _deep(
+    "dtsh",
+    "dtsh:DTSH",
+    summary="likelihood of triplets by inner products",
+    paper="Deep Supervised Hashing with Triplet Labels",
+    year=2016,
+    certainty="high: formulas of the paper and of a re-implementation",
+)
+
+DCH = _deep(
+    "dch",
+    "dch:DCH",
+    summary="similar pairs within a small Hamming radius, by a Cauchy distribution",
+    paper="Deep Cauchy Hashing for Hamming Space Retrieval",
+    year=2018,
+    certainty="very high: paper and a re-implementation of the official code",
+)
+
+DPN = _deep(
+    "dpn",
+    "dpn:DPN",
+    summary="each bit on the side of its class's random code, by a margin",
+    paper="Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes",
+    year=2020,
+    certainty="high: formulas of the paper; targets stay as drawn",
+)
+
+GREEDYHASH = _deep(
+    "greedyhash",
+    "greedyhash:GreedyHash",
+    summary="classification of the signs, whose gradient passes as it is",
+    paper="Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN",
+    year=2018,
+    certainty="very high: paper and official code",
+)
+
+CSQ = _deep(
+    "csq",
+    "csq:CSQ",
+    summary="bits of the class's hash centre by cross-entropy",
+    paper="Central Similarity Quantization for Efficient Image and Video Retrieval",
+    year=2020,
+    certainty="very high: paper and official code; random centres are spread greedily",
+)
+
+ORTHOHASH = _deep(
+    "orthohash",
+    "orthohash:OrthoHash",
+    summary="cosine to the class's hash centre by a margin, balanced bits",
+    paper="One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
+    year=2021,
+    certainty="very high: paper and official code",
+)
+
+HYP2 = _deep(
+    "hyp2",
+    "hyp2:HyP2",
+    summary="a learned proxy for each class, pairs where items have several labels",
+    paper="HyP2 Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
+    year=2022,
+    certainty="high: official loss; its threshold by the Griesmer bound instead of a table",
 )

@@ -9,6 +9,8 @@ from fghash.registry import DATASETS, METHODS
 from fghash.settings.config import BackboneConfig, OptimConfig
 
 BITS = 16
+TRAINED = sorted(name for name, info in METHODS.items() if not info.closed_form)
+CLOSED_FORM = sorted(set(METHODS) - set(TRAINED))
 
 
 def tiny_data(**settings):
@@ -20,7 +22,15 @@ def tiny_data(**settings):
 
 
 def tiny_method(name, data, bits=BITS, **settings):
-    """The method with its class's defaults, on a network of 0.4 million weights, seeded."""
+    """The method with its class's defaults, on a network of 0.4 million weights, seeded.
+
+    One in closed form is fitted to random vectors.
+    """
     torch.manual_seed(5)
     backbone = Backbone(BackboneConfig("test_resnet"))
-    return METHODS[name].load()(backbone, data.num_classes, bits, OptimConfig(lr=0.01), **settings)
+    method = METHODS[name].load()(backbone, data.num_classes, bits, OptimConfig(lr=0.01), **settings)
+    if method.closed_form:
+        method.fit_closed_form(
+            torch.randn(len(data.train_labels), backbone.width), torch.from_numpy(data.train_labels)
+        )
+    return method

@@ -5,20 +5,16 @@ As in the code of FPH's own lab (zhongzhh8/Image-Retrieval), hence FPH's control
 
 from __future__ import annotations
 
-import torch
+from fghash_baselines.deep.hash_layer import TanhMethod
 from torch import Tensor
 
 from fghash.backbone import Backbone
-from fghash.batch import Batch, Features
-from fghash.codes import BinaryCodes, RealCodes
-from fghash.layers.heads import InputNorm, PooledLinear
-from fghash.layers.precision import at_least_float32
+from fghash.layers.heads import InputNorm
 from fghash.layers.triplets import default_margin, triplet_loss
-from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
 
-class Triplet(HashingMethod):
+class Triplet(TanhMethod):
     """Triplet hashing.
 
     Args:
@@ -36,23 +32,9 @@ class Triplet(HashingMethod):
         margin: float | None = None,
         input_norm: InputNorm = "none",
     ) -> None:
-        super().__init__(backbone, num_classes, bits, optim)
-        self.head = PooledLinear(backbone.width, bits, input_norm)
+        super().__init__(backbone, num_classes, bits, optim, input_norm)
         self.margin = default_margin(bits) if margin is None else margin
 
-    def forward(self, features: Features) -> Tensor:
-        """u = tanh of the hash layer, (b, bits)."""
-        return torch.tanh(at_least_float32(self.head(features.vector)))
-
-    def encode(self, features: Features) -> BinaryCodes:
-        """The signs of u."""
-        return BinaryCodes.from_signs(self(features))
-
-    def embed(self, features: Features) -> RealCodes:
-        """u, compared by cosine."""
-        return RealCodes(self(features).float().numpy(force=True), "cosine")
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The triplet loss over the global batch."""
-        together, outputs = self.gather(batch, self(batch.features))
-        return {"triplet": triplet_loss(outputs, together.labels, self.margin)}
+    def terms(self, u: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The triplet loss."""
+        return {"triplet": triplet_loss(u, labels, self.margin)}

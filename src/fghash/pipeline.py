@@ -36,7 +36,7 @@ from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
 from fghash.training.callbacks import BEST, LAST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
-from fghash.training.closed_form import fit_closed_form
+from fghash.training.fitting import fit_closed_form
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores

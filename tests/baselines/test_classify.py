@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from fghash_baselines import CLASSIFY
-from fghash_baselines.deep.classify import Classify, cross_entropy, quantisation
+from fghash_baselines.deep.classify import Classify
+from fghash_baselines.deep.pairs import cross_entropy, gap_to_one
 
 from fghash.batch import Batch
 from fghash.errors import InputError
@@ -38,9 +39,7 @@ def test_cross_entropy_of_classes_and_of_several_labels():
 
 
 def test_quantisation_is_the_mean_distance_to_the_signs():
-    assert quantisation(torch.tensor([[0.5, -1.0], [0.0, 1.0]])).item() == pytest.approx(
-        (0.25 + 0 + 1 + 0) / 4
-    )
+    assert gap_to_one(torch.tensor([[0.5, -1.0], [0.0, 1.0]])).item() == pytest.approx((0.25 + 0 + 1 + 0) / 4)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -51,7 +50,7 @@ def test_its_loss_is_that_of_its_classifier(weight):
     terms = method.loss(batch)
     assert torch.equal(terms["classification"], cross_entropy(method.classifier(u), batch.labels))
     assert ("quantisation" in terms) == (weight > 0)
-    assert not weight or torch.equal(terms["quantisation"], 0.5 * quantisation(u))
+    assert not weight or torch.equal(terms["quantisation"], 0.5 * gap_to_one(u))
 
 
 @pytest.mark.parametrize("settings", [{"quantisation_weight": -1.0}, {"input_norm": "batch"}])

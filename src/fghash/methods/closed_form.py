@@ -20,8 +20,8 @@ from fghash.settings.config import OptimConfig
 class ClosedFormMethod(HashingMethod):
     """Centred features in, values out, whose signs are the code unless :meth:`encode` says otherwise.
 
-    A method writes :meth:`learn` and :meth:`forward`. What it learns it keeps with :meth:`keep`: buffers whose
-    sizes may depend on the data.
+    A method writes :meth:`learn` and :meth:`forward`, and keeps what it learns with :meth:`keep`: buffers
+    whose sizes may depend on the data.
 
     Args:
         normalise: divide every vector by its length before it is centred.

@@ -53,7 +53,9 @@ class SettingsParser:
                 section.signature, section.key, skip=set(section.skip), fail_untyped=False, instantiate=False
             )
         defaults = self.parser.get_defaults()
-        self._nothing: dict[str, Any] = {section.key: {} for section in self.sections}  # a class may take none
+        self._nothing: dict[str, Any] = {
+            section.key: {} for section in self.sections
+        }  # a class may take none
         self.defaults, self.keys = {**self._nothing, **defaults.as_dict()}, list(defaults.keys())
 
     def parse(self, layers: Sequence[Layer]) -> dict[str, Any]:

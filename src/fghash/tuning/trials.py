@@ -25,7 +25,7 @@ from fghash.settings.config import RunConfig, document, scientific
 from fghash.settings.identity import canonical_json
 from fghash.settings.resolve import configure
 from fghash.settings.variants import flat
-from fghash.training.closed_form import fit_closed_form
+from fghash.training.fitting import fit_closed_form
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.trainer import build_trainer, choose_devices
 from fghash.tuning.spaces import Dimension, check_settings
