@@ -42,7 +42,7 @@ def main() -> int:
     torch.set_num_threads(given.threads or torch.get_num_threads())
     for method in given.methods or grid["methods"]:
         try:
-            preset = tuned(method, grid, given)
+            preset: Path | str = tuned(method, grid, given) if read_space(method, frozen=True) else "default"
         except InputError as error:
             print(f"{method}: {error}", flush=True)
             failed += 1
@@ -85,7 +85,7 @@ def tuned(method: str, grid: Mapping[str, Any], given: argparse.Namespace) -> Pa
 def lengths(method: str, wanted: list[int]) -> Iterator[int]:
     """The lengths that the method can have; of a method that gives several in one training the longest."""
     allowed = [bits for bits in wanted if allows(method, bits)]
-    yield from allowed[-1:] if method == "dpq" else allowed
+    yield from allowed[-1:] if METHODS[method].nested else allowed
 
 
 def allows(method: str, bits: int) -> bool:
