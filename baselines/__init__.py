@@ -241,3 +241,63 @@ HYP2 = _deep(
     year=2022,
     certainty="high: official loss; its threshold by the Griesmer bound instead of a table",
 )
+
+SPQ = _deep(
+    "spq",
+    "spq:SPQ",
+    summary="supervised product quantization, soft and hard codewords classified",
+    paper="End-to-End Supervised Product Quantization for Image Search and Retrieval",
+    year=2019,
+    certainty="medium: losses of the paper from memory, their weights are ours",
+    notes="its authors call it DPQ; weights of the terms are ours",
+)
+
+DVSQ = _deep(
+    "dvsq",
+    "dvsq:DVSQ",
+    summary="adaptive margins to class vectors, additive codewords in turns",
+    paper="Deep Visual-Semantic Quantization for Efficient Image Retrieval",
+    year=2017,
+    certainty="medium: paper in excerpts; codes by plain distance, random class vectors",
+    notes="random class vectors, codes by plain distance",
+)
+
+DTQ = _deep(
+    "dtq",
+    "dtq:DTQ",
+    summary="triplets, additive codewords in turns",
+    paper="Deep Triplet Quantization",
+    year=2018,
+    certainty="medium: from memory; without its group-wise hard triplets and weak orthogonality",
+    notes="reconstruction: DTQ-style, all triplets of the batch, no weak orthogonality",
+)
+
+FISH = _deep(
+    "fish",
+    "fish:FISH",
+    summary="strong places and class scores count more, codes of the labels as targets",
+    paper="Fine-Grained Hashing With Double Filtering",
+    year=2022,
+    certainty="high: official code read; places are erased in the map, not in the image",
+    notes="places are erased in the map, not in the image; its gallery codes know the labels",
+)
+
+A2NET = _deep(
+    "a2net",
+    "a2net:A2Net",
+    summary="attended parts, bits that rebuild the features, codes optimised in turns",
+    paper="A2-Net: Learning Attribute-Aware Hash Codes for Large-Scale Fine-Grained Image Retrieval",
+    year=2021,
+    certainty="medium: near-official code read; the number of parts is ours",
+    notes="4 attention maps instead of one a bit",
+)
+
+SEMICON = _deep(
+    "semicon",
+    "semicon:SEMICON",
+    summary="regions one after the other, attention among channels, codes optimised in turns",
+    paper="SEMICON: A Learning-to-hash Solution for Large-scale Fine-grained Image Retrieval",
+    year=2022,
+    certainty="medium: near-official code read; the channel attention stands behind the last stage",
+    notes="channel attention behind the last stage, masks normalised within an image",
+)

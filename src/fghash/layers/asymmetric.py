@@ -25,6 +25,7 @@ from torch.utils.data import Sampler
 from fghash.batch import Batch
 from fghash.errors import InputError
 from fghash.layers.requirements import require
+from fghash.layers.resizing import take_sizes
 from fghash.layers.similarity import shared_label
 
 _REFERENCE_BITS = (
@@ -234,10 +235,7 @@ class Alternation(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
         """Take the sizes of the checkpoint: how many items there are is not known before."""
-        for name in ("codes", "outputs", "rows"):
-            saved, own = state_dict.get(prefix + name), getattr(self, name)
-            if saved is not None:
-                setattr(self, name, torch.empty_like(saved, dtype=own.dtype, device=own.device))
+        take_sizes(self, ("codes", "outputs", "rows"), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

@@ -13,6 +13,7 @@ from fghash.backbone import Backbone
 from fghash.batch import Features
 from fghash.codes import BinaryCodes, Codes, RealCodes
 from fghash.layers.precision import at_least_float32, full_precision
+from fghash.layers.resizing import take_sizes
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
@@ -74,8 +75,5 @@ class ClosedFormMethod(HashingMethod):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
         """Take the sizes of what was stored: they are not known before."""
-        for name, own in list(self.named_buffers(recurse=False)):
-            saved = state_dict.get(prefix + name)
-            if saved is not None and saved.shape != own.shape:
-                self.register_buffer(name, torch.empty_like(saved, dtype=own.dtype, device=own.device))
+        take_sizes(self, [name for name, _ in self.named_buffers(recurse=False)], state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *others)

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,8 +31,7 @@ from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
 from fghash.layers.requirements import require
-from fghash.methods.alternating import AlternatingMethod
-from fghash.methods.optim import build_optimizer
+from fghash.methods.refining import RefiningMethod
 from fghash.settings.config import OptimConfig
 
 Attention = Literal["funnel", "stage"]
@@ -172,7 +171,7 @@ def _real(values: Tensor) -> RealCodes:
 # -- method --------------------------------------------------------------------------------------------------
 
 
-class ExchNet(AlternatingMethod):
+class ExchNet(RefiningMethod):
     """ExchNet with every switch that its sources leave open.
 
     Args:
@@ -322,25 +321,13 @@ class ExchNet(AlternatingMethod):
 
     # -- optimisation ----------------------------------------------------------------------------------------
 
-    def head_parameters(self) -> Iterable[nn.Parameter]:
-        """The attention's and the hash layer's: the refining stages are pretrained as the backbone is."""
-        return list(self.head.new_parameters())
+    def copies(self) -> Iterable[nn.Module]:
+        """The stages that refine parts and whole, and the one that attention looks through."""
+        return (self.head.local, self.head.whole, self.head.look)
 
-    def configure_optimizers(self) -> Any:
-        """Backbone and its copies in one group, the new layers in the other."""
-        new = {id(parameter) for parameter in self.head_parameters()}
-        pretrained = [parameter for parameter in self.parameters() if id(parameter) not in new]
-        optimizer = build_optimizer(self.optim, pretrained, self.head_parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
-
-    def train(self, mode: bool = True) -> ExchNet:
-        """Training mode; a backbone with frozen batch statistics has copies that are frozen too."""
-        super().train(mode)
-        if self.backbone.config.freeze_batchnorm:
-            for stage in (self.head.local, self.head.whole, self.head.look):
-                for module in stage.modules():
-                    module.training &= not isinstance(module, nn.modules.batchnorm._BatchNorm)
-        return self
+    def new_parameters(self) -> Iterable[nn.Parameter]:
+        """The attention's and the hash layer's."""
+        return self.head.new_parameters()
 
 
 @contextmanager

@@ -1,0 +1,126 @@
+"""A2-Net: attribute-aware hashing (Wei, Shen, Sun, Ye and Yang, NeurIPS 2021).
+
+ExchNet's head without diversity and exchange. One matrix W takes the features of parts and whole to the
+code and, transposed, back: in the last part of training the reconstruction of the features and the
+decorrelation of the bits make each bit an attribute of its own. Near-official code (DSH_Analysis) read; its
+image generators have no part in the loss and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fghash.backbone import Backbone
+from fghash.batch import Batch, Features, Reads
+from fghash.codes import BinaryCodes, RealCodes
+from fghash.layers.asymmetric import Alternation
+from fghash.layers.precision import at_least_float32, full_precision
+from fghash.layers.requirements import require
+from fghash.methods.exchnet import PartsHead
+from fghash.methods.refining import RefiningMethod
+from fghash.settings.config import OptimConfig
+
+
+def decorrelation(u: Tensor) -> Tensor:
+    """Mean square of U^T U - b I, over b and bits again (near-official code), scalar; U (b, bits)."""
+    b, bits = u.shape
+    gap = u.T @ u - b * torch.eye(bits, dtype=u.dtype, device=u.device)
+    return gap.square().mean() / b / bits
+
+
+class A2Net(RefiningMethod):
+    """A2-Net on the level-3 map.
+
+    Args:
+        parts: M, number of attention maps (near-official code: as many as bits).
+        quantisation_weight: gamma, of |v - u|^2 (near-official code: 200).
+        late: the part of training after which reconstruction and decorrelation are added (near-official code:
+            iteration 35 of 50 for both).
+        reconstruction_weight: of the mean square between features and their reconstruction.
+        decorrelation_weight: of the bits' decorrelation.
+        subset: m, items of an outer iteration; never more than half of all.
+        inner: inner epochs of an outer iteration, as a fraction of all epochs.
+    """
+
+    reads = Reads(levels=(3,))
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        bits: int,
+        optim: OptimConfig,
+        *,
+        parts: int = 4,
+        quantisation_weight: float = 200.0,
+        late: float = 0.7,
+        reconstruction_weight: float = 1.0,
+        decorrelation_weight: float = 1.0,
+        subset: int = 2000,
+        inner: float = 0.05,
+    ) -> None:
+        super().__init__(backbone, num_classes, bits, optim)
+        require(1 <= parts <= 1024, "parts", parts, "1 to 1024")
+        require(0 <= late <= 1, "late", late, "parts of the training, 0 to 1")
+        weights = {"reconstruction": reconstruction_weight, "decorrelation": decorrelation_weight}
+        for name, weight in weights.items():
+            require(0 <= weight <= 1e6, f"{name}_weight", weight, "numbers from 0 to 1e6")
+        self.weights, self.late = weights, late
+        self.head = PartsHead(backbone, bits, parts, "funnel", "relu")
+        nn.init.zeros_(self.head.linear.bias)
+        self.head.linear.bias.requires_grad_(False)  # W alone, so that its transpose goes back
+        backbone.rest_after(3)  # copies of the last stage are trained, itself is never run
+        self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight)
+
+    def vectors(self, features: Features) -> Tensor:
+        """Features of parts and whole side by side, (b, (M + 1) c)."""
+        maps, whole = self.head(features.maps[3])
+        return at_least_float32(torch.cat([maps.mean(dim=(3, 4)).flatten(1), whole], dim=1))
+
+    def forward(self, features: Features) -> Tensor:
+        """u = tanh of the hash layer, (b, bits)."""
+        vectors = self.vectors(features)
+        with full_precision(vectors):
+            return torch.tanh(functional.linear(vectors, self.head.linear.weight.to(vectors.dtype)))
+
+    def encode(self, features: Features) -> BinaryCodes:
+        """The signs of u."""
+        return BinaryCodes.from_signs(self(features))
+
+    def embed(self, features: Features) -> RealCodes:
+        """u, compared by cosine."""
+        return RealCodes(self(features).float().numpy(force=True), "cosine")
+
+    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
+        """Both from one run of the head, which holds two stages of the backbone."""
+        u = self(features)
+        return BinaryCodes.from_signs(u), RealCodes(u.float().numpy(force=True), "cosine")
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """ADSH's objective; late in training also reconstruction and decorrelation."""
+        vectors = self.vectors(batch.features)
+        with full_precision(vectors):
+            weight = self.head.linear.weight.to(vectors.dtype)
+            u = torch.tanh(functional.linear(vectors, weight))
+            rebuilt = (u @ weight - vectors).square().mean(1)
+        together, u, rebuilt = self.gather(batch, u, rebuilt)
+        terms = self.alternation.terms(u, together)
+        if self._is_late():
+            terms["reconstruction"] = self.weights["reconstruction"] * rebuilt.mean()
+            terms["decorrelation"] = self.weights["decorrelation"] * decorrelation(u)
+        return terms
+
+    def copies(self) -> Iterable[nn.Module]:
+        """The stages that refine parts and whole."""
+        return (self.head.local, self.head.whole)
+
+    def new_parameters(self) -> Iterable[nn.Parameter]:
+        """The attention's and the hash layer's."""
+        return [each for each in self.head.new_parameters() if each.requires_grad]
+
+    def _is_late(self) -> bool:
+        return int(self.alternation.steps) >= self.late * self.alternation.iterations
