@@ -6,14 +6,15 @@ layer on the pooled features, no pairs, no quantisation term unless requested.
 
 from __future__ import annotations
 
-from fghash_baselines.deep.hash_layer import TanhMethod
-from fghash_baselines.deep.pairs import cross_entropy, gap_to_one
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import TanhMethod
+from .pairs import cross_entropy, gap_to_one
 
 
 class Classify(TanhMethod):

@@ -12,14 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fghash_baselines.shallow.additive import (
-    beam_search,
-    least_squares_codebooks,
-    local_search,
-    residual_codebooks,
-    summed,
-)
-from fghash_baselines.shallow.words import words_for
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
@@ -33,6 +25,15 @@ from fghash.layers.requirements import require
 from fghash.layers.resizing import take_sizes
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
+
+from ..shallow.additive import (
+    beam_search,
+    least_squares_codebooks,
+    local_search,
+    residual_codebooks,
+    summed,
+)
+from ..shallow.words import words_for
 
 _BEAM, _ROUNDS = 5, 4
 

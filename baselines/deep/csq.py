@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from fghash_baselines.deep.centres import Centres, centres_of, hash_centres
-from fghash_baselines.deep.hash_layer import TanhMethod
-from fghash_baselines.deep.pairs import gap_to_one
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,6 +9,10 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .centres import Centres, centres_of, hash_centres
+from .hash_layer import TanhMethod
+from .pairs import gap_to_one
 
 
 def central_similarity(u: Tensor, targets: Tensor) -> Tensor:

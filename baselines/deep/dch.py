@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from fghash_baselines.deep.hash_layer import TanhMethod
-from fghash_baselines.deep.pairs import similar_and_other
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,6 +10,9 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import TanhMethod
+from .pairs import similar_and_other
 
 
 def normalised_distances(u: Tensor, others: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fghash_baselines.deep.centres import centres_of, hash_centres
-from fghash_baselines.deep.hash_layer import HashLayerMethod
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +9,9 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .centres import centres_of, hash_centres
+from .hash_layer import HashLayerMethod
 
 
 def polarisation(u: Tensor, targets: Tensor, margin: float) -> Tensor:

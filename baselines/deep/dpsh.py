@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fghash_baselines.deep.hash_layer import HashLayerMethod
-from fghash_baselines.deep.pairs import gap_to_signs, mean_over, similar_and_other
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +9,9 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import HashLayerMethod
+from .pairs import gap_to_signs, mean_over, similar_and_other
 
 
 def pair_likelihood(u: Tensor, labels: Tensor) -> Tensor:

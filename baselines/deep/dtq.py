@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fghash_baselines.deep.composite import CompositeMethod
 from torch import Tensor
 
 from fghash.backbone import Backbone
@@ -10,6 +9,8 @@ from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.layers.triplets import triplet_loss
 from fghash.settings.config import OptimConfig
+
+from .composite import CompositeMethod
 
 
 def squared_gap(z: Tensor, decoded: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ which is the same where the vectors are orthogonal.
 
 from __future__ import annotations
 
-from fghash_baselines.deep.composite import CompositeMethod
 from torch import Tensor
 
 from fghash.backbone import Backbone
@@ -15,6 +14,8 @@ from fghash.layers.heads import InputNorm
 from fghash.methods.dpq.dpq_loss import margin_loss
 from fghash.methods.dpq.label_vectors import random_vectors
 from fghash.settings.config import OptimConfig
+
+from .composite import CompositeMethod
 
 
 def inner_product_gap(z: Tensor, decoded: Tensor, label_vectors: Tensor) -> Tensor:

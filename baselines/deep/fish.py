@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from fghash_baselines.deep.pairs import cross_entropy
-from fghash_baselines.shallow.projections import nearest_rotation, one_hot, signs
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Sampler
@@ -25,6 +23,9 @@ from fghash.layers.requirements import require
 from fghash.layers.resizing import take_sizes
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
+
+from ..shallow.projections import nearest_rotation, one_hot, signs
+from .pairs import cross_entropy
 
 _ERASE = 5  # what random words are drawn for, beside those of the house
 

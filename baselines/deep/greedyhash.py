@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from fghash_baselines.deep.hash_layer import HashLayerMethod
-from fghash_baselines.deep.pairs import cross_entropy
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import HashLayerMethod
+from .pairs import cross_entropy
 
 
 def greedy_signs(u: Tensor) -> Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from fghash_baselines.deep.hash_layer import HashLayerMethod
-from fghash_baselines.deep.pairs import class_shares, mean_over
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +12,9 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import HashLayerMethod
+from .pairs import class_shares, mean_over
 
 
 def code_threshold(bits: int, num_classes: int) -> float:

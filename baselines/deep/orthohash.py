@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from fghash_baselines.deep.centres import Centres, hash_centres
-from fghash_baselines.deep.hash_layer import HashLayerMethod
-from fghash_baselines.deep.pairs import class_shares
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,6 +9,10 @@ from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .centres import Centres, hash_centres
+from .hash_layer import HashLayerMethod
+from .pairs import class_shares
 
 
 def margin_cosine(u: Tensor, labels: Tensor, centres: Tensor, scale: float, margin: float) -> Tensor:

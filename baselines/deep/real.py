@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from fghash_baselines.deep.hash_layer import HashLayerMethod
-from fghash_baselines.deep.pairs import cross_entropy
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +12,9 @@ from fghash.codes import RealCodes
 from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import HashLayerMethod
+from .pairs import cross_entropy
 
 
 class Real(HashLayerMethod):

@@ -81,7 +81,8 @@ def channel_attention(qkv: Tensor) -> Tensor:
     q, k, v = qkv.unbind(1)
     scores = q @ k.transpose(-2, -1) * q.shape[2] ** -0.5
     scores = scores.sign() * (scores.abs() + 1e-5).sqrt()
-    return scores.softmax(-1) @ v
+    mixed: Tensor = scores.softmax(-1) @ v
+    return mixed
 
 
 class ChannelTransformer(nn.Module):
@@ -103,7 +104,8 @@ class ChannelTransformer(nn.Module):
         mixed = (channel_attention(qkv).reshape(b, c, h, w) + x).reshape(b, self.heads, self.width, h, w)
         y = self.norm(mixed.transpose(1, 2).reshape(b, c, h, w))
         qkv = self.across(y.relu()).reshape(b, self.width, 3, self.heads, h * w).transpose(1, 2)
-        return channel_attention(qkv).reshape(b, c, h, w) + y
+        crossed: Tensor = channel_attention(qkv).reshape(b, c, h, w) + y
+        return crossed
 
 
 class SEMICON(RefiningMethod):

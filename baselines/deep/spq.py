@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from fghash_baselines.deep.pairs import class_shares, cross_entropy
-from fghash_baselines.shallow.words import words_for
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,6 +23,9 @@ from fghash.layers.quantizers import codebooks_for
 from fghash.layers.requirements import require
 from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
+
+from ..shallow.words import words_for
+from .pairs import class_shares, cross_entropy
 
 
 def soft_and_hard(p: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +108,7 @@ class SPQ(HashingMethod):
         """Distributions (b, m, k) over the codewords."""
         z = functional.relu(at_least_float32(self.embedding(self.norm(features.vector))))
         with full_precision(z):
-            scores = torch.einsum("bmd,mdk->bmk", z.unflatten(1, (self.m, -1)), self.scores.to(z.dtype))
+            scores = torch.einsum("bmd,mdk->bmk", z.reshape(len(z), self.m, -1), self.scores.to(z.dtype))
             return (self.sharpness * scores).softmax(2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -5,13 +5,14 @@ As in the code of FPH's own lab (zhongzhh8/Image-Retrieval), hence FPH's control
 
 from __future__ import annotations
 
-from fghash_baselines.deep.hash_layer import TanhMethod
 from torch import Tensor
 
 from fghash.backbone import Backbone
 from fghash.layers.heads import InputNorm
 from fghash.layers.triplets import default_margin, triplet_loss
 from fghash.settings.config import OptimConfig
+
+from .hash_layer import TanhMethod
 
 
 class Triplet(TanhMethod):

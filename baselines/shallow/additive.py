@@ -5,7 +5,6 @@ Wang, Sensors 2010; local search quantization, Martinez, Clement, Hoos and Littl
 from __future__ import annotations
 
 import torch
-from fghash_baselines.shallow.words import QuantizingMethod, a_seed
 from torch import Tensor
 
 from fghash.backbone import Backbone
@@ -15,6 +14,8 @@ from fghash.layers.precision import full_precision
 from fghash.layers.quantizers import k_means, nearness
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .words import QuantizingMethod, a_seed
 
 _CHUNK = 2**25  # numbers held at a time while candidates are compared
 
@@ -70,7 +71,8 @@ def least_squares_codebooks(x: Tensor, indices: Tensor, words: int, regularisati
     chosen = torch.zeros(n, m * words, dtype=torch.float64)
     chosen.scatter_(1, indices + words * torch.arange(m), 1.0)
     gram = chosen.T @ chosen + regularisation * torch.eye(m * words, dtype=torch.float64)
-    return torch.linalg.solve(gram, chosen.T @ x.double()).reshape(m, words, -1).to(x.dtype)
+    solution: Tensor = torch.linalg.solve(gram, chosen.T @ x.double())
+    return solution.reshape(m, words, -1).to(x.dtype)
 
 
 def local_search(x: Tensor, codebooks: Tensor, indices: Tensor, rounds: int) -> Tensor:

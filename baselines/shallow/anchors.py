@@ -34,7 +34,8 @@ def gram_factor(phi: Tensor) -> Tensor:
     """The Cholesky factor (m, m) of phi^T phi of kernel features (n, m), slightly regularised."""
     gram = phi.T @ phi
     gram += _RIDGE * gram.diagonal().mean().clamp_min(1e-300) * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.cholesky(gram)
+    factor: Tensor = torch.linalg.cholesky(gram)
+    return factor
 
 
 class KernelMethod(ClosedFormMethod):

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import torch
-from fghash_baselines.shallow.projections import (
+from torch import Tensor
+
+from fghash.backbone import Backbone
+from fghash.batch import Features
+from fghash.layers.requirements import require
+from fghash.methods.closed_form import ClosedFormMethod
+from fghash.settings.config import OptimConfig
+
+from .projections import (
     canonical_directions,
     nearest_rotation,
     one_hot,
@@ -12,13 +20,6 @@ from fghash_baselines.shallow.projections import (
     refuse_more_bits_than,
     signs,
 )
-from torch import Tensor
-
-from fghash.backbone import Backbone
-from fghash.batch import Features
-from fghash.layers.requirements import require
-from fghash.methods.closed_form import ClosedFormMethod
-from fghash.settings.config import OptimConfig
 
 
 def quantisation_error(v: Tensor, rotation: Tensor) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from fghash_baselines.shallow.anchors import KernelMethod, gram_factor
-from fghash_baselines.shallow.projections import signs
 from torch import Tensor
 
 from fghash.backbone import Backbone
 from fghash.layers.requirements import require
 from fghash.layers.similarity import shared_label
 from fghash.settings.config import OptimConfig
+
+from .anchors import KernelMethod, gram_factor
+from .projections import signs
 
 
 def bit_objective(code: Tensor, residue: Tensor) -> float:

@@ -5,8 +5,6 @@ and Sun, CVPR 2013).
 from __future__ import annotations
 
 import torch
-from fghash_baselines.shallow.projections import nearest_rotation, principal_directions
-from fghash_baselines.shallow.words import QuantizingMethod, a_seed
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +15,9 @@ from fghash.layers.precision import full_precision
 from fghash.layers.quantizers import k_means, nearness
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .projections import nearest_rotation, principal_directions
+from .words import QuantizingMethod, a_seed
 
 
 def split(x: Tensor, count: int) -> Tensor:

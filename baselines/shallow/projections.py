@@ -23,7 +23,8 @@ def principal_directions(x: Tensor, count: int) -> Tensor:
     first.
     """
     _, vectors = torch.linalg.eigh(x.T @ x)
-    return vectors.flip(1)[:, :count]
+    directions: Tensor = vectors.flip(1)[:, :count]
+    return directions
 
 
 def canonical_directions(x: Tensor, targets: Tensor, count: int, regularisation: float) -> Tensor:
@@ -48,18 +49,21 @@ def _whitening(side: Tensor, regularisation: float) -> Tensor:
     scatter = side.T @ side
     mean = scatter.diagonal().mean().clamp_min(torch.finfo(side.dtype).tiny)
     values, vectors = torch.linalg.eigh(scatter / mean)
-    return (vectors * (values.clamp_min(0) + regularisation).rsqrt()) @ vectors.T / mean.sqrt()
+    root: Tensor = (vectors * (values.clamp_min(0) + regularisation).rsqrt()) @ vectors.T / mean.sqrt()
+    return root
 
 
 def random_rotation(size: int) -> Tensor:
     """An orthogonal matrix (size, size) in float64, from torch's generator."""
-    return torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    rotation: Tensor = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    return rotation
 
 
 def nearest_rotation(source: Tensor, target: Tensor) -> Tensor:
     """The orthogonal R that brings ``source @ R`` closest to ``target`` (orthogonal Procrustes)."""
     left, _, right = torch.linalg.svd(source.T @ target)
-    return left @ right
+    rotation: Tensor = left @ right
+    return rotation
 
 
 def signs(values: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from fghash_baselines.shallow.anchors import KernelMethod, gram_factor
-from fghash_baselines.shallow.projections import one_hot
 from torch import Tensor
 
 from fghash.backbone import Backbone
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
+
+from .anchors import KernelMethod, gram_factor
+from .projections import one_hot
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def objective(y: Tensor, codes: Tensor, w: Tensor, f: Tensor, weights: Weights) 
 def classifier(y: Tensor, codes: Tensor, lam: float) -> Tensor:
     """W-step: ridge regression of the classes on the codes (eq. 5), (bits, c)."""
     gram = codes.T @ codes + lam * torch.eye(codes.shape[1], dtype=codes.dtype)
-    return torch.linalg.solve(gram, codes.T @ y)
+    weights: Tensor = torch.linalg.solve(gram, codes.T @ y)
+    return weights
 
 
 def discrete_codes(y: Tensor, codes: Tensor, w: Tensor, f: Tensor, nu: float, sweeps: int = 10) -> Tensor:

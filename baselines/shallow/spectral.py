@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from fghash_baselines.shallow.projections import principal_directions
 from torch import Tensor
 
 from fghash.backbone import Backbone
 from fghash.batch import Features
 from fghash.methods.closed_form import ClosedFormMethod
 from fghash.settings.config import OptimConfig
+
+from .projections import principal_directions
 
 
 def lowest_frequencies(extents: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def words_for(bits: int, words: int | None) -> int:
     """
     if words is not None:
         return words
-    return 2 ** max(each for each in range(1, 9) if bits % each == 0)
+    return 1 << max(each for each in range(1, 9) if bits % each == 0)
 
 
 class QuantizingMethod(ClosedFormMethod):

@@ -64,6 +64,11 @@ COMMANDS = {
         "write one HTML page to look at: leaderboard, curves, costs, classes, galleries",
         example="fghash report --runs runs --out report",
     ),
+    "ann": Command(
+        "fghash.cli.ann_command:run",
+        "measure nearest-neighbour indexes over a stored run: recall, speed, memory",
+        example="fghash ann --run runs/synthetic/hashnet/32/ID --out ann",
+    ),
     "sync": Command(
         "fghash.cli.sync_command:run",
         "upload finished runs to Weights & Biases that were made offline or without it",
@@ -167,7 +172,7 @@ def _interrupted(words: list[str]) -> int:
 def _resumes(words: list[str]) -> str:
     if words[:1] == ["fit"]:
         return "; the same command resumes from the last checkpoint"
-    if words[:1] in (["tune"], ["features"], ["bench"]):
+    if words[:1] in (["tune"], ["features"], ["bench"], ["ann"]):
         return "; the same command resumes"
     return "; the same command resumes the download" if words[:2] == ["data", "prepare"] else ""
 

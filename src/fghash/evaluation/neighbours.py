@@ -33,8 +33,16 @@ def _blocks(n: int) -> list[np.ndarray]:
 
 
 def _closest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    limits = np.partition(distances, k - 1, axis=1)[:, k - 1]
+    order = np.stack([_first(row, limit, k) for row, limit in zip(distances, limits, strict=True)])
     return order, np.take_along_axis(distances, order, axis=1)
+
+
+def _first(distances: np.ndarray, limit: float, k: int) -> np.ndarray:
+    """Positions of the k smallest, in order; of equal ones the first."""
+    near = np.flatnonzero(distances <= limit)
+    found: np.ndarray = near[np.argsort(distances[near], kind="stable")[:k]]
+    return found
 
 
 def _distances_to(gallery: Codes) -> Callable[[Codes], np.ndarray]:
