@@ -58,6 +58,8 @@ def _factory(recipe: Callable[[int, int], str], settings: Mapping[str, Mapping[s
         faiss = import_faiss()
         n, d = bed.real.shape
         index = faiss.index_factory(d, recipe(n, d))
+        if hasattr(index, "pq"):  # small galleries are no fault to be warned of
+            index.pq.cp.min_points_per_centroid = 1
         index.train(bed.real)
         index.add(bed.real)
 
@@ -211,7 +213,7 @@ KINDS: dict[str, Kind] = {
     "hnsw": Kind("graph", "vectors", _factory(lambda n, d: "HNSW32", _EFFORTS)),
     "ivf_pq": Kind(
         "inverted lists of product-quantized vectors", "vectors",
-        _factory(lambda n, d: f"IVF{_lists(n)},PQ{_parts(d, 16)}", _PROBES),
+        _factory(lambda n, d: f"IVF{_lists(n)},PQ{_parts(d, 16)}x{8 if n >= 256 else 4}", _PROBES),
     ),
     "pq_fast_scan": Kind(
         "product-quantized vectors, 4 bits a part, in registers", "vectors",

@@ -80,7 +80,11 @@ def measured(
 def _rows(bed: Bed, name: str, kind: Kind, exact: np.ndarray, seconds: float, say: Say) -> Iterator[Row]:
     say(f"building {name}: {kind.what}")
     began = time.perf_counter()
-    built = kind.build(bed)
+    try:
+        built = kind.build(bed)
+    except RuntimeError as error:  # how faiss says that there are too few items to train on
+        say(f"  {name}: not built ({str(error).strip().splitlines()[0].rpartition(': ')[2]})")
+        return
     build_seconds = time.perf_counter() - began
     for setting, search in built.searches.items():
         with one_thread():

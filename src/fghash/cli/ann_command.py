@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     from fghash.ann.bed import Growth, make_bed
     from fghash.ann.indexes import chosen, import_faiss
     from fghash.ann.measure import measured
-    from fghash.ann.outputs import append, bed_key, known_rows, write_outputs
+    from fghash.ann.written import append, bed_key, known_rows, write_outputs
 
     import_faiss()
     bed = make_bed(

@@ -79,6 +79,11 @@ COMMANDS = {
         "list, fetch or check data sets",
         example="fghash data prepare cub200 --root datasets/cub200",
     ),
+    "new": Command(
+        "fghash.cli.new_command:run",
+        "write the skeleton of a package with a method or a data set of your own",
+        example="fghash new method mine mine",
+    ),
     "list": Command(
         "fghash.cli.list_command:run",
         "tell what each method or data set is: its paper, year and certainty",

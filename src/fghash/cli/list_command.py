@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fghash.cli.options import Options
 from fghash.errors import InputError
+from fghash.methods.planned import PLANNED
 from fghash.registry import DATASETS, METHODS, Entry, nearest
 
 _KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "datasets": DATASETS}
@@ -16,11 +17,27 @@ def run(argv: Sequence[str]) -> int:
     """Carry out ``fghash list ARGV``; the exit status."""
     options = Options("list", "What each method or data set is, its paper, year and certainty.")
     options.add_argument("kind", metavar="methods|datasets", help="what to list")
-    kind = options.read(argv).kind
+    options.add_argument(
+        "--planned", action="store_true", help="methods that are not here yet, and what is missing for each"
+    )
+    given = options.read(argv)
+    kind = given.kind
     if kind not in _KINDS:
         raise InputError(f"list: unknown name '{kind}' (known: {', '.join(_KINDS)}){nearest(kind, _KINDS)}")
-    print("\n".join(_lines(_KINDS[kind])))
+    if given.planned and kind != "methods":
+        raise InputError(f"--planned: of {kind}, expected methods")
+    print("\n".join(_planned() if given.planned else _lines(_KINDS[kind])))
     return 0
+
+
+def _planned() -> Iterator[str]:
+    width = max(map(len, PLANNED)) + 2
+    for name, entry in sorted(PLANNED.items()):
+        indent = " " * (width + 6)
+        yield f"{name:<{width}}{entry.year:<6}{entry.paper}"
+        yield from textwrap.wrap(
+            f"missing: {entry.missing}", 110, initial_indent=indent, subsequent_indent=indent + "  "
+        )
 
 
 def _lines(registry: Mapping[str, Entry]) -> Iterator[str]:
