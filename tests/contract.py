@@ -7,10 +7,19 @@ import torch
 from fghash.backbone import Backbone
 from fghash.registry import DATASETS, METHODS
 from fghash.settings.config import BackboneConfig, OptimConfig
+from fghash.training.fitting import fit_closed_form
 
 BITS = 16
 TRAINED = sorted(name for name, info in METHODS.items() if not info.closed_form)
 CLOSED_FORM = sorted(set(METHODS) - set(TRAINED))
+
+
+def fit(trainer, method, data):
+    """What the pipeline does between preparing and encoding."""
+    if method.closed_form:
+        fit_closed_form(trainer, method, data)
+    else:
+        trainer.fit(method, datamodule=data)
 
 
 def tiny_data(**settings):

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from fghash_baselines.deep.a2net import A2Net
 from fghash_baselines.deep.adsh import ADSH
+from fghash_baselines.deep.semicon import SEMICON
 from pytorch_lightning.strategies import DDPStrategy
 
-from contract import tiny_data, tiny_method
+from contract import TRAINED, fit, tiny_data, tiny_method
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
 from fghash.errors import InputError
@@ -32,7 +34,9 @@ from tiny_training import TinyData, train
 from tiny_training import tiny_method as in_turns
 
 ALTERNATING = {
+    "a2net": (A2Net, {"late": 0.5}),
     "adsh": (ADSH, {}),
+    "semicon": (SEMICON, {}),
     "exchnet": (ExchNet, {"quantisation_weight": 1.0, "align_weight": 1.0, "threshold": 1.0}),
 }
 
@@ -107,7 +111,9 @@ def codes(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]:
 def steps(folder: Path, rank: int, n_processes: int) -> None:
     """Codes, scores, loss and gradients of every method, as the first process sees them."""
     for name in sorted(METHODS):
-        found = {**codes(name, folder, n_processes), **one_step(name, folder, n_processes)}
+        found = codes(name, folder, n_processes)
+        if name in TRAINED:
+            found |= one_step(name, folder, n_processes)
         if rank == 0:
             np.savez(folder / f"{name}.npz", **found)
 
@@ -128,7 +134,7 @@ def both_paths(folder: Path, rank: int, n_processes: int) -> None:
             trainer = build_trainer(
                 place, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False
             )
-            trainer.fit(method, datamodule=data)
+            fit(trainer, method, data)
             splits = zip(("queries", "gallery"), encode(trainer, method, data), strict=True)
             arrays = {f"{part} {k}": v for part, split in splits for k, v in vars(split.codes).items()}
             if rank == 0:

@@ -6,7 +6,7 @@ The path is switched on for the CPU, so that a machine without an accelerator ru
 import numpy as np
 import pytest
 
-from contract import tiny_method
+from contract import fit, tiny_method
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
 from fghash.nvrtc import SlowWay
@@ -37,7 +37,7 @@ def trained(name, root, folder, cache, validation):
     trainer = build_trainer(
         folder, Devices("cpu", 1), settings, seed=0, loggers=[], validates=validation > 0
     )  # fmt: skip
-    trainer.fit(method, datamodule=data)
+    fit(trainer, method, data)
     metrics = dict(trainer.callback_metrics)
     queries, gallery = encode(trainer, method, data)
     arrays = {

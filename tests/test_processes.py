@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from contract import TRAINED
 from evaluation.test_metric import expected, outputs_and_labels
 from fghash.registry import METHODS
 from process_jobs import ALTERNATING, everything, only_metric
@@ -32,8 +33,8 @@ def folder(tmp_path_factory):
 def test_codes_scores_loss_and_gradients_are_those_of_one_process(name, folder):
     one, two = (dict(np.load(folder / n / f"{name}.npz")) for n in ("1", "2"))
     assert one.keys() == two.keys()
-    assert "loss" in one
-    assert sum(key.startswith("backbone") for key in one) > 10
+    assert ("loss" in one) == (name in TRAINED)
+    assert (sum(key.startswith("backbone") for key in one) > 10) == (name in TRAINED)
     for key in one:
         if one[key].dtype == np.float64:
             scale = np.abs(one[key]).max(initial=1e-30)
@@ -50,7 +51,7 @@ def test_two_processes_alternate_as_one(name, folder):
     alone = dict(np.load(folder / "1" / f"alternating-{name}0.npz"))
     assert int(alone["alternation.steps"]) == 4
     assert all(np.isfinite(value).all() for value in alone.values())
-    assert name == "adsh" or (alone["exchanging"] and np.abs(alone["anchors"]).sum() > 0)
+    assert name != "exchnet" or (alone["exchanging"] and np.abs(alone["anchors"]).sum() > 0)
     for rank in (0, 1):
         shared = dict(np.load(folder / "2" / f"alternating-{name}{rank}.npz"))
         assert shared.keys() == alone.keys()

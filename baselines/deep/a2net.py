@@ -75,6 +75,12 @@ class A2Net(RefiningMethod):
         self.head.linear.bias.requires_grad_(False)  # W alone, so that its transpose goes back
         backbone.rest_after(3)  # copies of the last stage are trained, itself is never run
         self.alternation = Alternation(bits, subset, inner, gamma=quantisation_weight)
+        self._late = False  # known at the start of an epoch, so that no step waits for the device
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an outer iteration where one begins, and see whether the last part of training has come."""
+        super().on_train_epoch_start()
+        self._late = int(self.alternation.steps) >= self.late * self.alternation.iterations
 
     def vectors(self, features: Features) -> Tensor:
         """Features of parts and whole side by side, (b, (M + 1) c)."""
@@ -109,7 +115,7 @@ class A2Net(RefiningMethod):
             rebuilt = (u @ weight - vectors).square().mean(1)
         together, u, rebuilt = self.gather(batch, u, rebuilt)
         terms = self.alternation.terms(u, together)
-        if self._is_late():
+        if self._late:
             terms["reconstruction"] = self.weights["reconstruction"] * rebuilt.mean()
             terms["decorrelation"] = self.weights["decorrelation"] * decorrelation(u)
         return terms
@@ -121,6 +127,3 @@ class A2Net(RefiningMethod):
     def new_parameters(self) -> Iterable[nn.Parameter]:
         """The attention's and the hash layer's."""
         return [each for each in self.head.new_parameters() if each.requires_grad]
-
-    def _is_late(self) -> bool:
-        return int(self.alternation.steps) >= self.late * self.alternation.iterations

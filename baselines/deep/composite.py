@@ -130,13 +130,13 @@ class CompositeMethod(HashingMethod):
         if not self.found:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.current_epoch)
-                self.codebooks = residual_codebooks(x, self.m, self.words, _BEAM).to(self.codebooks)
-            self.indices = beam_search(x, self.codebooks, _BEAM)
+                codebooks = residual_codebooks(x, self.m, self.words, _BEAM)
+            indices = beam_search(x, codebooks, _BEAM)
         else:
-            codebooks = least_squares_codebooks(x.cpu(), self.indices.cpu(), self.words)
-            self.codebooks = codebooks.to(self.codebooks)
-            self.indices = local_search(x, self.codebooks, self.indices, _ROUNDS)
-        self.codebooks, self.indices = from_first_process(self.codebooks), from_first_process(self.indices)
+            codebooks = least_squares_codebooks(x.cpu(), self.indices.cpu(), self.words).to(x.device)
+            indices = local_search(x, codebooks, self.indices, _ROUNDS)
+        self.codebooks = from_first_process(codebooks.to(self.codebooks))
+        self.indices = from_first_process(indices)
         self.found = torch.ones_like(self.found)
 
     def encode(self, features: Features) -> QuantizedCodes:

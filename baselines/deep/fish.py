@@ -106,6 +106,7 @@ class FISH(HashingMethod):
         self.hash = nn.Linear(num_classes, bits)
         self.register_buffer("codes", torch.empty(0, bits))
         self.register_buffer("seed", torch.tensor(torch.initial_seed() % 2**31))
+        self._thresholds: Tensor | None = None  # of all items for this epoch
 
     def train_sampler(self, labels: np.ndarray) -> Sampler[int] | None:
         """The data's own order; here the codes of the labels are found, unless a checkpoint brought them."""
@@ -132,7 +133,7 @@ class FISH(HashingMethod):
         maps = batch.features.maps[4]
         scores = self.scores(maps)
         values = at_least_float32(self.hash(filtered_scores(scores, self.rate)))
-        erased = self.scores(without_strongest(maps, self._thresholds(batch.index)))
+        erased = self.scores(without_strongest(maps, self.thresholds()[batch.index]))
         together, scores, values, erased = self.gather(batch, scores, values, erased)
         with full_precision(values):
             distance = (values - self.codes[together.index].to(values.dtype)).square().mean()
@@ -150,12 +151,19 @@ class FISH(HashingMethod):
         """The hash layer's values, compared by cosine."""
         return RealCodes(self(features).float().numpy(force=True), "cosine")
 
-    def _thresholds(self, index: Tensor) -> Tensor:
-        """From 0.9 to 1 for each item, the same on every process and after a resume."""
-        epoch = self.current_epoch if self.trainer_or_none() else 0
-        words = random_words(len(self.codes), _ERASE, epoch, int(self.seed))
-        drawn = torch.from_numpy(0.9 + 0.1 * (words >> np.uint64(11)).astype(np.float64) / 2**53)
-        return drawn.to(index.device)[index]
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's thresholds."""
+        self._thresholds = None
+        self.thresholds()
+
+    def thresholds(self) -> Tensor:
+        """From 0.9 to 1 for each training item (n,), by seed, epoch and item alone."""
+        if self._thresholds is None or len(self._thresholds) != len(self.codes):
+            epoch = self.current_epoch if self.trainer_or_none() else 0
+            words = random_words(len(self.codes), _ERASE, epoch, int(self.seed))
+            drawn = 0.9 + 0.1 * (words >> np.uint64(11)).astype(np.float64) / 2**53
+            self._thresholds = torch.from_numpy(drawn).to(self.codes)
+        return self._thresholds
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: object) -> None:
         """Take the sizes of the checkpoint: how many items there are is not known before."""

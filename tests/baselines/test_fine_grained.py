@@ -63,10 +63,12 @@ def test_fishs_loss_is_made_of_its_parts_and_its_gallery_codes_are_those_of_the_
 
 
 def test_fishs_thresholds_depend_on_seed_epoch_and_item_alone():
-    method = tiny_method(fish.FISH, bits=8)
-    method.train_sampler(np.arange(50) % 3)
-    drawn = method._thresholds(torch.arange(50))
-    assert torch.equal(drawn[[7, 3]], method._thresholds(torch.tensor([7, 3])))
+    first, second = (tiny_method(fish.FISH, bits=8) for _ in range(2))
+    for method, count in ((first, 50), (second, 50)):
+        method.train_sampler(np.arange(count) % 3)
+    drawn = first.thresholds()
+    second.on_train_epoch_start()
+    assert torch.equal(drawn, second.thresholds())
     assert (drawn >= 0.9).all()
     assert (drawn <= 1).all()
     assert drawn.std() > 0.01

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from binary_cases import binary_case, same
-from contract import tiny_data, tiny_method
+from contract import TRAINED, tiny_data, tiny_method
 from fghash import api
 from fghash.batch import Reads
 from fghash.cli import main
@@ -59,6 +59,9 @@ def test_cpu_and_gpu_encode_a_model_to_the_same_codes(name, images, tmp_path):
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/*/*/*/config.yaml"))
     files = [images / item for item in RunFolder(folder).read_items("gallery")]
     here, there = (api.load_run(folder, device).encode(files) for device in ("cpu", "cuda"))
+    if isinstance(here, RealCodes):
+        np.testing.assert_allclose(here.vectors, there.vectors, rtol=1e-2, atol=1e-3)
+        return
     chosen = "bits" if isinstance(here, BinaryCodes) else "indices"
     differing, total = (
         int((getattr(here, chosen) != getattr(there, chosen)).sum()),
@@ -70,7 +73,7 @@ def test_cpu_and_gpu_encode_a_model_to_the_same_codes(name, images, tmp_path):
         np.testing.assert_allclose(here.codebooks, there.codebooks, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_training_resumes(name, tmp_path):
     """With the weights and moments of the checkpoint, and the batches of the run that never stopped.
 
@@ -135,7 +138,7 @@ class _Alert(pl.Callback):
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_no_step_waits_for_the_device(name, tmp_path):
     data = tiny_data()
     method = tiny_method(name, data)
