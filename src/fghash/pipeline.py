@@ -34,6 +34,7 @@ from fghash.settings.config import BackboneConfig, RunConfig, document, scientif
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
+from fghash.store.upkeep import write_checksums
 from fghash.training.callbacks import BEST, LAST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.fitting import fit_closed_form
@@ -246,6 +247,7 @@ def _train_and_store(run: Run, devices: Devices) -> None:
         for each in scored
     }
     _store(run, queries, gallery, trainer, {"seconds": seconds, "search_ms_per_query": search})
+    write_checksums(run.folder.path)
     for record in records:
         run.folder.write_record(record)
     run.folder.finish(run.protocol.name)

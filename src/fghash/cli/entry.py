@@ -69,6 +69,11 @@ COMMANDS = {
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",
         example="fghash ann --run runs/synthetic/hashnet/32/ID --out ann",
     ),
+    "runs": Command(
+        "fghash.cli.runs_command:run",
+        "look after a store: list its runs, verify their files, delete what is not needed",
+        example="fghash runs list runs",
+    ),
     "sync": Command(
         "fghash.cli.sync_command:run",
         "upload finished runs to Weights & Biases that were made offline or without it",

@@ -1,7 +1,7 @@
 """The store: one folder a run, ``runs/<data>/<method>/<bits>/<run id>/``, every file in it whole or absent.
 
 config.yaml  provenance.json  checkpoints/
-codes/<bits>-<gallery codes>/{gallery,queries}.npz
+codes/<bits>-<gallery codes>/{gallery,queries}.npz    checksums.json
 groups/<bits>-<gallery codes>.npz
 budgets.json
 items/{gallery,queries}.json  embeddings/{gallery,queries}.npz
