@@ -17,10 +17,12 @@ SMALL = {"families": 2, "classes_per_family": 2, "train_images": 6, "query_image
 def runs(tmp_path):
     """A finished run and an unfinished one."""
     store = tmp_path / "runs"
-    api.fit(
+    made = api.fit(
         method="hashnet", data={"name": "synthetic", **SMALL}, bits=8, batch_size=8, gpus=0, runs=str(store),
         trainer={"max_epochs": 1},
     )  # fmt: skip
+    (made.folder / "checkpoints").mkdir(exist_ok=True)
+    (made.folder / "checkpoints" / "last.ckpt").write_bytes(b"y" * 10)
     killed = store / "synthetic" / "hashnet" / "16" / "0123456789abcdef"
     (killed / "checkpoints").mkdir(parents=True)
     (killed / "checkpoints" / "last.ckpt").write_bytes(b"x" * 100)
