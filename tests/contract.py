@@ -12,6 +12,11 @@ from fghash.training.fitting import fit_closed_form
 BITS = 16
 TRAINED = sorted(name for name, info in METHODS.items() if not info.closed_form)
 CLOSED_FORM = sorted(set(METHODS) - set(TRAINED))
+# Those that differ from another one in a pure function alone: whole runs of them would show nothing more.
+ALIKE = {
+    "dch", "dpn", "dpsh", "dsh", "dtsh", "greedyhash", "dvsq", "itq_cca", "ksh", "lsh", "opq", "rq", "sh",
+}  # fmt: skip
+WHOLE_RUNS = sorted(set(METHODS) - ALIKE)
 
 
 def fit(trainer, method, data):

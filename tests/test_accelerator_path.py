@@ -6,7 +6,7 @@ The path is switched on for the CPU, so that a machine without an accelerator ru
 import numpy as np
 import pytest
 
-from contract import fit, tiny_method
+from contract import WHOLE_RUNS, fit, tiny_method
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
 from fghash.nvrtc import SlowWay
@@ -49,7 +49,7 @@ def trained(name, root, folder, cache, validation):
 
 
 @pytest.mark.parametrize(("cache", "other", "validation"), CASES)
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", WHOLE_RUNS)
 def test_every_method_gives_the_same_codes_on_both_paths(
     name, cache, other, validation, images, monkeypatch, tmp_path
 ):

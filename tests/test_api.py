@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from contract import WHOLE_RUNS
 from fghash import api
 from fghash.codes import load_codes
 from fghash.errors import InputError
@@ -27,7 +28,7 @@ def root(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 
-@pytest.fixture(scope="module", params=sorted(METHODS))
+@pytest.fixture(scope="module", params=WHOLE_RUNS)
 def result(request, root, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     return api.fit(SETTINGS, method=request.param, data={**DATA, "root": str(root)}, runs=runs)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from contract import WHOLE_RUNS
 from fghash import api
 from fghash.backbone import Backbone
 from fghash.batch import Reads
@@ -15,7 +16,7 @@ from fghash.data.frozen.units import BLOCK, Construction, Unit, checksums, open_
 from fghash.data.images.transforms import cut_batch
 from fghash.errors import InputError
 from fghash.feature_cache import FeatureJob, build, use_cached_features
-from fghash.registry import DATASETS, METHODS
+from fghash.registry import DATASETS
 from fghash.settings.config import BackboneConfig
 from fghash.store import RunFolder
 from image_folder import write_images
@@ -59,7 +60,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", WHOLE_RUNS)
 def test_codes_from_cached_features_are_those_of_the_images(name, images, tmp_path):
     """A run on cached features, loaded and given the image files: bit for bit the stored codes."""
     result = api.fit(settings(images, str(tmp_path / "cache")), method=name, runs=str(tmp_path / "runs"))

@@ -74,6 +74,11 @@ COMMANDS = {
         "look after a store: list its runs, verify their files, delete what is not needed",
         example="fghash runs list runs",
     ),
+    "doctor": Command(
+        "fghash.cli.doctor_command:run",
+        "look at this machine: versions, devices, processes, disk, plug-ins, and what to do",
+        example="fghash doctor --runs runs",
+    ),
     "sync": Command(
         "fghash.cli.sync_command:run",
         "upload finished runs to Weights & Biases that were made offline or without it",
