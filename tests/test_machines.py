@@ -47,3 +47,25 @@ def test_two_machines_store_one_run(tmp_path):
     (provenance,) = (tmp_path / "runs").glob("*/*/*/*/provenance.json")
     assert json.loads(provenance.read_text())["processes"] == 2
     assert sum("leaderboard: " in text for text in said) == 1
+
+
+def test_two_processes_on_one_cpu_give_what_one_gives(tmp_path):
+    """``--cpus 2`` is ``--gpus 2`` without GPUs: one command, two gloo processes, one run, the same codes."""
+    from fghash.store import RunFolder
+
+    words = [str(Path(sys.executable).parent / "fghash"), "fit", *FIT.split()]
+    words[words.index("hashnet")] = "itq"
+    codes = []
+    for place, more in (("one", []), ("two", ["--cpus", "2"])):
+        command = [*words, "--runs", str(tmp_path / place), *more]
+        done = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout.decode().count("leaderboard: ") == 1
+        assert b"deprecated" not in done.stderr
+        (provenance,) = (tmp_path / place).glob("*/*/*/*/provenance.json")
+        assert json.loads(provenance.read_text())["processes"] == 1 + len(more) // 2
+        codes.append(RunFolder(provenance.parent).read_codes(8, "network", "gallery")[0].bits)
+    assert codes[0].shape == codes[1].shape
+    assert (codes[0] == codes[1]).mean() > 0.99

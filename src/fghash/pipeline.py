@@ -99,7 +99,7 @@ def fit(config: RunConfig, say: Say = silent, watch: Watch | None = None) -> Out
     Raises:
         InputError: something in ``config`` cannot be had; nothing on disk was changed.
     """
-    devices = choose_devices(config.gpus)
+    devices = choose_devices(config.gpus, config.cpus)
     run = replace(prepare(config, say if _first() else silent), watch=watch if _first() else None)
     require_writable(config.runs)
     if run.folder.records() and not config.force and not _goes_on(run):

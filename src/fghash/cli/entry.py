@@ -115,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done; 2 bad input or nothing to score; 130 interrupted. A bug keeps its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch itself says to programmers
     try:
         with _own_warnings_in_a_line():
             return _run(words)

@@ -31,7 +31,9 @@ chosen by name, with its settings below the same word (--method.alpha 0.1), in a
 
 settings:
   --bits N             code length (default 32)
-  --gpus N             number of GPUs, 0 for the CPU (default: all that are visible)
+  --gpus N             number of GPUs, 0 for the CPU, or the numbers of some, as 0,2 (default auto: all that
+                       are visible)
+  --cpus N             processes on the CPU (gloo): everything that several GPUs do, to try it without one
   --batch_size N       images per step, over all GPUs together
   --seed N             (default 0)
   --cutoffs K [K ...]  the k of the scores @k (default 1 10 100)

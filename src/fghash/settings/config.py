@@ -128,8 +128,9 @@ class RunConfig:
 
     ``trainer`` holds those of Lightning's own Trainer arguments that are not at its defaults, so that a run
     has one name however it was spelt. ``differs`` lists the scientific settings that differ from the preset,
-    as ``key=value``. ``gpus``: 0 is the CPU, ``None`` all that are visible. ``store_embeddings``: whether the
-    real embeddings are stored; ``None``: where they take less than 200 MB.
+    as ``key=value``. ``gpus``: how many, 0 for the CPU, the numbers of some, or ``None`` for all that are
+    visible; ``cpus``: processes on the CPU, in place of GPUs. ``store_embeddings``: whether the real
+    embeddings are stored; ``None``: where they take less than 200 MB.
     ``checkpoint_minutes``: of training that a killed run may lose, beside the epoch under way. ``score_at``:
     parts of the training after which ``val/map`` is stored beside the image passes so far. ``trials``: of
     the tuned preset. ``asked``: the dotted keys that the user set.
@@ -143,7 +144,8 @@ class RunConfig:
     tracking: TrackingConfig = TrackingConfig()
     bits: int = 32
     batch_size: int = 64
-    gpus: int | None = None
+    gpus: int | tuple[int, ...] | None = None
+    cpus: int | None = None
     seed: int = 0
     runs: Path = Path("runs")
     preset: str = "default"
@@ -229,6 +231,7 @@ def document(config: RunConfig) -> dict[str, Any]:
         "trainer": config.trainer,
         "tracking": asdict(config.tracking),
         "gpus": config.gpus,
+        **({} if config.cpus is None else {"cpus": config.cpus}),
         "seed": config.seed,
         "cutoffs": config.cutoffs,
         "store_embeddings": config.store_embeddings,

@@ -19,7 +19,7 @@ NAMED = (
 )  # chosen by name; settings lie below the same word
 SECTIONS = (*NAMED, "trainer")
 SINGLE = (
-    "bits", "batch_size", "seed", "gpus", "runs", "preset", "cutoffs", "store_embeddings",
+    "bits", "batch_size", "seed", "gpus", "cpus", "runs", "preset", "cutoffs", "store_embeddings",
     "checkpoint_minutes", "score_at", "force",
 )  # fmt: skip
 

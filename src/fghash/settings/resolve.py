@@ -146,11 +146,25 @@ def _text(value: Any, label: str) -> str:
     return value
 
 
+def _gpus(value: Any, label: str) -> int | tuple[int, ...] | None:
+    """A count, the numbers of some (``0,2`` or a list), or ``None`` for ``auto``."""
+    if value in (None, "auto"):
+        return None
+    words = value.split(",") if isinstance(value, str) and "," in value else value
+    if not isinstance(words, list | tuple):
+        return whole(value, label, 0, 1024)
+    numbers = tuple(whole(word, label, 0, 1023) for word in words if str(word).strip())
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InputError(f"{label}: {value}, expected numbers of GPUs, each once, such as 0,2")
+    return numbers
+
+
 _SINGLE = {
     "bits": lambda value, label: whole(value, label, 1, 4096),
     "batch_size": lambda value, label: whole(value, label, 2, 2**20),  # batch statistics need two items
     "seed": lambda value, label: whole(value, label, 0, 2**32 - 1),
-    "gpus": lambda value, label: None if value in (None, "auto") else whole(value, label, 0, 1024),
+    "gpus": _gpus,
+    "cpus": lambda value, label: None if value is None else whole(value, label, 1, 1024),
     "runs": lambda value, label: Path(_text(value, label)).expanduser(),
     "preset": _text,
     "cutoffs": _cutoffs,
@@ -239,15 +253,21 @@ def check_gpus(request: Request) -> None:
     Raises:
         InputError: fewer GPUs are there; never a silent fallback.
     """
-    wanted = request.single.get("gpus")
+    asked = request.single.get("gpus")
+    if request.single.get("cpus") is not None and asked:
+        raise InputError(
+            f"--cpus: {request.single['cpus']} beside --gpus {asked}, expected one of the two (--gpus 0)"
+        )
+    wanted = max(asked) + 1 if isinstance(asked, tuple) else asked
     drivers = Path("/proc/driver/nvidia/gpus")
     if wanted and not Path("/dev/kfd").exists() and sys.platform == "linux":
         available = (
             len(list(drivers.iterdir())) if drivers.is_dir() else len(list(Path("/dev").glob("nvidia[0-9]*")))
         )
         if wanted > available:
+            shown = ",".join(map(str, asked)) if isinstance(asked, tuple) else asked
             raise InputError(
-                f"--gpus: {wanted} requested, this machine has {available} "
+                f"--gpus: {shown} requested, this machine has {available} "
                 f"(allowed: 0 for the CPU, up to {available})"
             )
 

@@ -24,7 +24,7 @@ _NESTING = re.compile(rb"[\[{?-]")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_NESTING = 2_000
 _MAX_CONFIG = 200_000
-_OF_THIS_RUN = re.compile(rb"^(seed|runs|gpus):.*\n", re.MULTILINE)
+_OF_THIS_RUN = re.compile(rb"^(seed|runs|gpus|cpus):.*\n(- .*\n)*", re.MULTILINE)
 
 
 @dataclass

@@ -26,7 +26,9 @@ def fit_closed_form(trainer: pl.Trainer, method: HashingMethod, data: RetrievalD
     features = assemble(gathered(parts), len(data.train_items))
     if trainer.is_global_zero:
         vectors: Any = features.codes
-        method.fit_closed_form(torch.from_numpy(vectors.vectors), torch.from_numpy(features.labels))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch.initial_seed())  # whatever was drawn before, on however many processes
+            method.fit_closed_form(torch.from_numpy(vectors.vectors), torch.from_numpy(features.labels))
     _share(method)
     if data.validation:
         trainer.validate(method, datamodule=data, verbose=False)

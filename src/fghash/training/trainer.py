@@ -36,32 +36,43 @@ _CHATTER = (
     ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
     ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
     ".*in eval mode at the start of training.*", ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
+    ".*all_gather is deprecated.*",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What a run computes on: ``accelerator`` ``cpu`` or ``gpu``, and how many processes."""
+    """What a run computes on: ``accelerator`` ``cpu`` or ``gpu``, how many processes, and the numbers of the
+    GPUs where some were chosen.
+    """
 
     accelerator: str
     count: int
+    chosen: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        names = {"cpu": "the CPU", "gpu": "1 GPU" if self.count == 1 else f"{self.count} GPUs"}
-        return (
-            names[self.accelerator]
-            if self.accelerator == "gpu" or self.count == 1
-            else f"{self.count} CPU processes"
-        )
+        if self.accelerator == "cpu":
+            return "the CPU" if self.count == 1 else f"{self.count} CPU processes"
+        if self.chosen:
+            return f"GPU {', '.join(map(str, self.chosen))}"
+        return "1 GPU" if self.count == 1 else f"{self.count} GPUs"
 
 
-def choose_devices(gpus: int | None) -> Devices:
-    """0 is the CPU, ``None`` every visible GPU or else the CPU.
+def choose_devices(gpus: int | tuple[int, ...] | None, cpus: int | None = None) -> Devices:
+    """0 GPUs are the CPU, ``None`` every visible one or else the CPU; ``cpus`` are processes on the CPU.
 
     Raises:
-        InputError: more GPUs are requested than exist (never a silent fallback).
+        InputError: more GPUs are requested than exist (never a silent fallback), or both kinds.
     """
+    if cpus is not None:
+        if gpus:
+            raise InputError(f"--cpus: {cpus} beside --gpus {gpus}, expected one of the two (--gpus 0)")
+        return Devices("cpu", cpus)
     available = torch.cuda.device_count()
+    if isinstance(gpus, tuple):
+        if max(gpus) >= available:
+            raise InputError(f"--gpus: {','.join(map(str, gpus))}, this machine has {available} GPUs")
+        return Devices("gpu", len(gpus), gpus)
     if gpus is not None and not 0 <= gpus <= available:
         raise InputError(
             f"--gpus: {gpus} asked for, this machine has {available} "
@@ -121,7 +132,7 @@ def build_trainer(
         return pl.Trainer(
             **{**defaults, **settings},
             accelerator=devices.accelerator,
-            devices=devices.count,
+            devices=list(devices.chosen) or devices.count,
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             callbacks=callbacks,
             logger=list(loggers),
