@@ -136,7 +136,7 @@ def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> 
     data = build_data(config, with_queries)
     _warn_of_random_weights(config, data, say)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    if METHODS[config.method.name].closed_form:  # nothing of the network learns
+    if METHODS[config.method.name].closed_form and data.given_width is None:  # nothing of the network learns
         config = replace(config, backbone=replace(config.backbone, freeze="all"))
     backbone = build_backbone(config, data)
     config = replace(config, backbone=backbone.config)

@@ -387,3 +387,17 @@ def test_a_whole_run_needs_no_more_than_a_name(tmp_path):
     data = tiny_data()
     assert model.method.projection.shape == (96, 12)
     assert data.num_classes
+
+
+@pytest.mark.parametrize("name", ["itq", "frozen"])
+def test_vectors_of_ones_own_are_fitted_too(name, tmp_path):
+    """``--data features``: there is no network that could be frozen."""
+    from fghash import api
+
+    x, labels = clusters(n=60)
+    split = np.where(np.arange(60) % 3 == 0, "query", "train")
+    np.savez(tmp_path / "mine.npz", features=x.numpy(), labels=labels.numpy(), split=split)
+    data = {"name": "features", "root": str(tmp_path / "mine.npz")}
+    result = api.fit(method=name, data=data, bits=12, gpus=0, runs=str(tmp_path / "runs"))
+    assert result.records[0].scores["map"] > 2 / 6
+    assert len(api.load_run(result.folder).encode(x[:4])) == 4
