@@ -60,6 +60,8 @@ def _factory(recipe: Callable[[int, int], str], settings: Mapping[str, Mapping[s
         index = faiss.index_factory(d, recipe(n, d))
         if hasattr(index, "pq"):  # small galleries are no fault to be warned of
             index.pq.cp.min_points_per_centroid = 1
+        if hasattr(index, "cp"):  # lists need no more; by default faiss takes 256, four times as long
+            index.cp.max_points_per_centroid = 64
         index.train(bed.real)
         index.add(bed.real)
 
@@ -85,8 +87,8 @@ def _factory(recipe: Callable[[int, int], str], settings: Mapping[str, Mapping[s
 
 
 def _lists(n: int) -> int:
-    """Lists of an inverted file: the power of two next to 4 sqrt(n), with 39 items each at least."""
-    wanted = max(1, min(4 * n**0.5, n / 39))
+    """Lists of an inverted file: the power of two next to 2 sqrt(n), with 39 items each at least."""
+    wanted = max(1, min(2 * n**0.5, n / 39))
     return int(2 ** round(np.log2(wanted)))
 
 
