@@ -51,9 +51,9 @@ class Bed:
     labels: np.ndarray
 
     def right(self, found: np.ndarray) -> np.ndarray:
-        """Whether found items (q, k), -1 for none, share a label with their query."""
+        """Whether items (q, k) found for the first q queries, -1 for none, share a label with them."""
         labels = self.labels[np.maximum(found, 0)]
-        own = self.query_labels[:, None]
+        own = self.query_labels[: len(found), None]
         shared = (labels * own).any(-1) if self.labels.ndim > 1 else labels == own
         return np.asarray(shared & (found >= 0))
 
