@@ -48,6 +48,7 @@ class ITQ(ClosedFormMethod):
         iterations: of the rotation (paper: 50).
     """
 
+    named = "itq"
     projection: Tensor
 
     def __init__(
@@ -62,7 +63,7 @@ class ITQ(ClosedFormMethod):
     ) -> None:
         super().__init__(backbone, num_classes, bits, optim, normalise)
         require(0 <= iterations <= 10_000, "iterations", iterations, "0 to 10000")
-        refuse_more_bits_than(backbone.width, bits, type(self).__name__.lower())
+        refuse_more_bits_than(backbone.width, bits, self.named)
         self.iterations = iterations
         self.register_buffer("projection", torch.eye(backbone.width, bits))
 
@@ -91,6 +92,8 @@ class ITQCCA(ITQ):
         iterations: of the rotation (paper: 50).
         regularisation: added to the covariances, of the mean variance (authors' code: 1e-4, absolute).
     """
+
+    named = "itq_cca"
 
     def __init__(
         self,

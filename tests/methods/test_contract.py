@@ -6,7 +6,7 @@ import torch
 
 from contract import CLOSED_FORM, TRAINED, tiny_data, tiny_method
 from fghash.batch import Batch
-from fghash.codes import RealCodes
+from fghash.codes import QuantizedCodes, RealCodes
 from fghash.errors import InputError
 from fghash.registry import METHODS
 
@@ -69,6 +69,9 @@ def test_encoding_an_item_does_not_depend_on_its_batch(name, data, batch):
     with torch.no_grad():
         first = Batch(batch.images[2:3], batch.labels[2:3], batch.index[2:3])
         together, alone = (method.encode(method.read(each).features) for each in (batch, first))
+    if isinstance(alone, QuantizedCodes):  # of coinciding codewords any is as good
+        assert np.allclose(alone.decode()[0], together.decode()[2], atol=1e-4)
+        return
     compared = [
         key for key, value in vars(alone).items() if isinstance(value, np.ndarray) and len(value) == 1
     ]
