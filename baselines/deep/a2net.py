@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features, Reads
-from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.requirements import require
@@ -88,23 +87,10 @@ class A2Net(RefiningMethod):
         return at_least_float32(torch.cat([maps.mean(dim=(3, 4)).flatten(1), whole], dim=1))
 
     def forward(self, features: Features) -> Tensor:
-        """u = tanh of the hash layer, (b, bits)."""
+        """The real values (b, bits) whose signs are the code."""
         vectors = self.vectors(features)
         with full_precision(vectors):
-            return torch.tanh(functional.linear(vectors, self.head.linear.weight.to(vectors.dtype)))
-
-    def encode(self, features: Features) -> BinaryCodes:
-        """The signs of u."""
-        return BinaryCodes.from_signs(self(features))
-
-    def embed(self, features: Features) -> RealCodes:
-        """u, compared by cosine."""
-        return RealCodes(self(features).float().numpy(force=True), "cosine")
-
-    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
-        """Both from one run of the head, which holds two stages of the backbone."""
-        u = self(features)
-        return BinaryCodes.from_signs(u), RealCodes(u.float().numpy(force=True), "cosine")
+            return functional.linear(vectors, self.head.linear.weight.to(vectors.dtype))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ADSH's objective; late in training also reconstruction and decorrelation."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from fghash.layers.requirements import require
 
+from ..shallow.projections import signs
+
 Centres = Literal["hadamard", "random"]
 _DRAWS = 20  # of a random centre; the one that is farthest from its nearest neighbour stays
 
@@ -42,5 +44,4 @@ def centres_of(labels: Tensor, centres: Tensor) -> Tensor:
     """The centre (b, bits) of each item's class; of several labels the bitwise majority, a draw being +1."""
     if labels.ndim == 1:
         return centres[labels]
-    votes = labels.to(centres.dtype) @ centres
-    return torch.where(votes >= 0, 1.0, -1.0).to(centres.dtype)
+    return signs(labels.to(centres.dtype) @ centres)

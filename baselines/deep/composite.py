@@ -23,7 +23,6 @@ from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import codebooks_for, from_first_process
 from fghash.layers.requirements import require
 from fghash.layers.resizing import take_sizes
-from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
 from ..shallow.additive import (
@@ -33,12 +32,12 @@ from ..shallow.additive import (
     residual_codebooks,
     summed,
 )
-from ..shallow.words import words_for
+from ..shallow.words import CodewordLengths, words_for
 
 _BEAM, _ROUNDS = 5, 4
 
 
-class CompositeMethod(HashingMethod):
+class CompositeMethod(CodewordLengths):
     """A tanh embedding and its additive quantizer. A method writes :meth:`supervision` and :meth:`gap`.
 
     Args:
@@ -88,12 +87,6 @@ class CompositeMethod(HashingMethod):
     @abstractmethod
     def gap(self, z: Tensor, decoded: Tensor) -> Tensor:
         """How far embeddings are from what their codes stand for, scalar."""
-
-    @classmethod
-    def allows_bits(cls, bits: int, words: int | None = None, **settings: Any) -> None:
-        """Multiples of log2(words); any length where the number of words is left open."""
-        super().allows_bits(bits)
-        codebooks_for(bits, words_for(bits, words))
 
     def train_sampler(self, labels: np.ndarray) -> Sampler[Any] | None:
         """The data's own order; here it is learned how many items there are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from fghash.backbone import Backbone
@@ -10,14 +9,14 @@ from fghash.layers.heads import InputNorm
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
 
+from ..shallow.projections import signs
 from .hash_layer import HashLayerMethod
 from .pairs import cross_entropy
 
 
 def greedy_signs(u: Tensor) -> Tensor:
     """The signs of u (0 is +1) forward; backward the gradient passes as it is (eq. 8)."""
-    signs = torch.where(u >= 0, 1.0, -1.0).to(u.dtype)
-    return u + (signs - u).detach()
+    return u + (signs(u) - u).detach()
 
 
 def cubic_gap(u: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from fghash.layers.similarity import shared_label
 
+from ..shallow.projections import signs
+
 
 def similar_and_other(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which pairs (b, b) of different items share a label, and which do not; no item with itself."""
@@ -23,8 +25,7 @@ def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
 
 def gap_to_signs(u: Tensor) -> Tensor:
     """Mean of (u - sign(u))^2, with 0 on the side of +1."""
-    signs = torch.where(u >= 0, 1.0, -1.0).to(u.dtype)
-    return (u - signs).square().mean()
+    return (u - signs(u)).square().mean()
 
 
 def gap_to_one(u: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features, Reads
-from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
@@ -151,20 +150,6 @@ class SEMICON(RefiningMethod):
             region = self.mix_local(self.local(x * masks[:, place : place + 1]))
             values.append(linear(region.mean((2, 3))))
         return torch.cat(values, dim=1)
-
-    def encode(self, features: Features) -> BinaryCodes:
-        """The signs of the hash layers."""
-        return BinaryCodes.from_signs(self(features))
-
-    def embed(self, features: Features) -> RealCodes:
-        """u = tanh of the hash layers, compared by cosine."""
-        return RealCodes(torch.tanh(self(features).float()).numpy(force=True), "cosine")
-
-    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
-        """Both from one run of the head, which holds two stages of the backbone."""
-        values = self(features)
-        embedding = RealCodes(torch.tanh(values.float()).numpy(force=True), "cosine")
-        return BinaryCodes.from_signs(values), embedding
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ADSH's objective."""

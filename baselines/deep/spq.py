@@ -7,8 +7,6 @@ for each class see both.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,10 +19,9 @@ from fghash.layers.heads import input_norm as norm_layer
 from fghash.layers.precision import at_least_float32, full_precision
 from fghash.layers.quantizers import codebooks_for
 from fghash.layers.requirements import require
-from fghash.methods.base import HashingMethod
 from fghash.settings.config import OptimConfig
 
-from ..shallow.words import words_for
+from ..shallow.words import CodewordLengths, words_for
 from .pairs import class_shares, cross_entropy
 
 
@@ -56,7 +53,7 @@ def gini_of_items(p: Tensor) -> Tensor:
     return -p.square().sum(2).mean()
 
 
-class SPQ(HashingMethod):
+class SPQ(CodewordLengths):
     """Supervised product quantization.
 
     Args:
@@ -97,12 +94,6 @@ class SPQ(HashingMethod):
         self.codebooks = nn.Parameter(torch.randn(m, k, part) / part**0.5)
         self.classifier = nn.Linear(m * part, num_classes)
         self.centres = nn.Parameter(torch.zeros(num_classes, m * part))
-
-    @classmethod
-    def allows_bits(cls, bits: int, words: int | None = None, **settings: Any) -> None:
-        """Multiples of log2(words); any length where the number of words is left open."""
-        super().allows_bits(bits)
-        codebooks_for(bits, words_for(bits, words))
 
     def forward(self, features: Features) -> Tensor:
         """Distributions (b, m, k) over the codewords."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fghash.backbone import Backbone
+from fghash.layers.asymmetric import code_step
 from fghash.layers.requirements import require
 from fghash.settings.config import OptimConfig
 
@@ -38,16 +39,11 @@ def classifier(y: Tensor, codes: Tensor, lam: float) -> Tensor:
 
 def discrete_codes(y: Tensor, codes: Tensor, w: Tensor, f: Tensor, nu: float, sweeps: int = 10) -> Tensor:
     """B-step: discrete cyclic coordinate descent (eq. 10), a bit of all items at a time, until nothing
-    changes.
+    changes; one sweep is ADSH's code step.
     """
-    codes, q = codes.clone(), y @ w.T + nu * f
+    attraction, gram = y @ w.T + nu * f, w @ w.T
     for _ in range(sweeps):
-        before = codes.clone()
-        for bit in range(codes.shape[1]):
-            weights = w @ w[bit]
-            weights[bit] = 0
-            drive = q[:, bit] - codes @ weights
-            codes[:, bit] = torch.where(drive == 0, codes[:, bit], drive.sign())
+        before, codes = codes, code_step(codes, attraction, gram)
         if torch.equal(before, codes):
             break
     return codes

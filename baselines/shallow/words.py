@@ -12,6 +12,7 @@ from fghash.batch import Features
 from fghash.codes import RealCodes
 from fghash.layers.precision import full_precision
 from fghash.layers.quantizers import codebooks_for
+from fghash.methods.base import HashingMethod
 from fghash.methods.closed_form import ClosedFormMethod
 from fghash.settings.config import OptimConfig
 
@@ -27,7 +28,17 @@ def words_for(bits: int, words: int | None) -> int:
     return 1 << max(each for each in range(1, 9) if bits % each == 0)
 
 
-class QuantizingMethod(ClosedFormMethod):
+class CodewordLengths(HashingMethod):
+    """Which lengths a method of codewords can have; a base beside the method's own."""
+
+    @classmethod
+    def allows_bits(cls, bits: int, words: int | None = None, **settings: Any) -> None:
+        """Multiples of log2(words); any length where the number of words is left open."""
+        super().allows_bits(bits)
+        codebooks_for(bits, words_for(bits, words))
+
+
+class QuantizingMethod(CodewordLengths, ClosedFormMethod):
     """Codes are codewords; queries stay real and are compared by squared distance.
 
     Args:
@@ -47,12 +58,6 @@ class QuantizingMethod(ClosedFormMethod):
         super().__init__(backbone, num_classes, bits, optim, normalise)
         self.words = words_for(bits, words)
         self.count = codebooks_for(bits, self.words)
-
-    @classmethod
-    def allows_bits(cls, bits: int, words: int | None = None, **settings: Any) -> None:
-        """Multiples of log2(words); any length where the number of words is left open."""
-        super().allows_bits(bits)
-        codebooks_for(bits, words_for(bits, words))
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The transformed vectors themselves."""

@@ -60,7 +60,7 @@ def examine(
     yield from _guarded("devices", _devices)
     yield from _guarded("kernels", _kernels)
     yield from _guarded("processes", _all_reduce)
-    yield from _compiler()
+    yield from _guarded("compiler", _compiler)
     yield from _disk("runs", runs)
     for cache in caches:
         yield from _disk("cache", cache)
@@ -114,7 +114,9 @@ def _operators() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("cpu", GOOD, f"{len(os.sched_getaffinity(0))} cores, torch uses {torch.get_num_threads()}")
+    from fghash.data.datamodule import n_cores
+
+    yield Finding("cpu", GOOD, f"{n_cores()} cores, torch uses {torch.get_num_threads()}")
     if not torch.cuda.is_available():
         built = torch.version.cuda
         said = f"none; torch is built for {'CUDA ' + built if built else 'the CPU'}"
@@ -181,9 +183,9 @@ def _all_reduce() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    found = next(
-        (name for name in (os.environ.get("CXX", "g++"), "g++", "clang++") if shutil.which(name)), None
-    )
+    from fghash.backbone.model import cxx_compiler
+
+    found = cxx_compiler()
     missing = Finding("compiler", NOTE, "none; needed by --backbone.compile", "install g++ or clang++")
     yield Finding("compiler", GOOD, f"{found}") if found else missing
 

@@ -65,22 +65,20 @@ def _factory(recipe: Callable[[int, int], str], settings: Mapping[str, Mapping[s
         index.train(bed.real)
         index.add(bed.real)
 
+        current: Mapping[str, float] = {}
+        parameters = faiss.ParameterSpace()
+
         def at(values: Mapping[str, float]) -> Search:
             def search(positions: np.ndarray, k: int) -> np.ndarray:
-                return np.asarray(index.search(bed.real_queries[positions], k)[1])
-
-            parameters = faiss.ParameterSpace()
-
-            def search_with(positions: np.ndarray, k: int) -> np.ndarray:
-                if current[0] is not values:
+                nonlocal current
+                if current is not values:  # setting it takes as long as a fast search
                     for name, value in values.items():
                         parameters.set_index_parameter(index, name, value)
-                    current[0] = values
-                return search(positions, k)
+                    current = values
+                return np.asarray(index.search(bed.real_queries[positions], k)[1])
 
-            return search_with
+            return search
 
-        current: list[Any] = [None]
         return Built(_faiss_bytes(index), {name: at(values) for name, values in settings.items()})
 
     return build
@@ -132,11 +130,6 @@ def _tree(name: str) -> Callable[[Bed], Built]:
 # -- codes ---------------------------------------------------------------------------------------------------
 
 
-def _packed(codes: BinaryCodes) -> np.ndarray:
-    """Bytes of codes, filled up with zeros: the distance stays what it is."""
-    return codes.packed()
-
-
 def _binary(
     make: Callable[[Any, int], Any], settings: Mapping[str, Callable[[Any], None]], rerank: bool = False
 ) -> Callable[[Bed], Built]:
@@ -146,7 +139,7 @@ def _binary(
         faiss = import_faiss()
         assert isinstance(bed.codes, BinaryCodes)
         assert isinstance(bed.query_codes, BinaryCodes)
-        items, queries = _packed(bed.codes), _packed(bed.query_codes)
+        items, queries = bed.codes.packed(), bed.query_codes.packed()  # zeros fill up whole bytes
         index = make(faiss, 8 * items.shape[1])
         index.add(items)
 

@@ -224,10 +224,13 @@ class Backbone(nn.Module):
                 module.training = True
 
 
+def cxx_compiler() -> str | None:
+    """The C++ compiler that torch.compile finds, ``None`` if there is none."""
+    return next(filter(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")), None)
+
+
 def _compiles(config: BackboneConfig) -> bool:
-    if config.compile and not any(
-        shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++")
-    ):
+    if config.compile and cxx_compiler() is None:
         raise InputError(
             "--backbone.compile: true, which needs a C++ compiler, and there is none here (install g++ or "
             "clang++, or leave it false)"

@@ -33,11 +33,8 @@ def run(argv: Sequence[str]) -> int:
 def _planned() -> Iterator[str]:
     width = max(map(len, PLANNED)) + 2
     for name, entry in sorted(PLANNED.items()):
-        indent = " " * (width + 6)
         yield f"{name:<{width}}{entry.year:<6}{entry.paper}"
-        yield from textwrap.wrap(
-            f"missing: {entry.missing}", 110, initial_indent=indent, subsequent_indent=indent + "  "
-        )
+        yield from _below(width, "missing", entry.missing)
 
 
 def _lines(registry: Mapping[str, Entry]) -> Iterator[str]:
@@ -46,10 +43,13 @@ def _lines(registry: Mapping[str, Entry]) -> Iterator[str]:
         year = "" if entry.year is None else str(entry.year)
         yield f"{name:<{width}}{year:<6}{entry.summary}"
         for label, text in _details(entry):
-            indent = " " * (width + 6)
-            yield from textwrap.wrap(
-                f"{label}: {text}", 110, initial_indent=indent, subsequent_indent=indent + "  "
-            )
+            yield from _below(width, label, text)
+
+
+def _below(width: int, label: str, text: str) -> list[str]:
+    """A detail in lines below its entry."""
+    indent = " " * (width + 6)
+    return textwrap.wrap(f"{label}: {text}", 110, initial_indent=indent, subsequent_indent=indent + "  ")
 
 
 def _details(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from fghash.backbone import Backbone
 from fghash.batch import Batch, Features, Reads
-from fghash.codes import BinaryCodes, RealCodes
 from fghash.layers.asymmetric import Alternation, random_words
 from fghash.layers.heads import start_small
 from fghash.layers.precision import at_least_float32
@@ -164,10 +163,6 @@ def anchors_of(anchors: Tensor, labels: Tensor) -> Tensor:
     return torch.einsum("bk,kmc->bmc", shares, anchors)
 
 
-def _real(values: Tensor) -> RealCodes:
-    return RealCodes(torch.tanh(values.float()).numpy(force=True), "cosine")
-
-
 # -- method --------------------------------------------------------------------------------------------------
 
 
@@ -235,19 +230,6 @@ class ExchNet(RefiningMethod):
         """The real values (b, bits) whose signs are the code, never with exchanged features."""
         maps, whole = self.head(features.maps[3])
         return self.head.hash(maps.mean(dim=(3, 4)), whole)
-
-    def encode(self, features: Features) -> BinaryCodes:
-        """The signs of the hash layer."""
-        return BinaryCodes.from_signs(self(features))
-
-    def embed(self, features: Features) -> RealCodes:
-        """u = tanh of the hash layer, compared by cosine."""
-        return _real(self(features))
-
-    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
-        """Both from one run of the head, which holds two stages of the backbone."""
-        values = self(features)
-        return BinaryCodes.from_signs(values), _real(values)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Similarity (eq. 12) on exchanged features, diversity of the features themselves (eq. 5 and 7)."""

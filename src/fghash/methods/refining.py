@@ -6,15 +6,20 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from fghash.batch import Features
+from fghash.codes import BinaryCodes, RealCodes
 from fghash.methods.alternating import AlternatingMethod
 from fghash.methods.optim import build_optimizer
 
 
 class RefiningMethod(AlternatingMethod):
-    """Copies learn at the backbone's rate, new layers at the head's; frozen batch statistics are frozen in
-    the copies too.
+    """Values (b, bits) whose signs are the code, from :meth:`forward`.
+
+    Copies learn at the backbone's rate, new layers at the head's; frozen batch statistics are frozen in the
+    copies too.
     """
 
     @abstractmethod
@@ -24,6 +29,19 @@ class RefiningMethod(AlternatingMethod):
     @abstractmethod
     def new_parameters(self) -> Iterable[nn.Parameter]:
         """Those that start from nothing."""
+
+    def encode(self, features: Features) -> BinaryCodes:
+        """The signs of the method's values."""
+        return BinaryCodes.from_signs(self(features))
+
+    def embed(self, features: Features) -> RealCodes:
+        """u = tanh of the values, compared by cosine."""
+        return _embedding(self(features))
+
+    def encode_and_embed(self, features: Features, queries: bool) -> tuple[BinaryCodes, RealCodes]:
+        """Both from one run of the head, which holds stages of the backbone."""
+        values = self(features)
+        return BinaryCodes.from_signs(values), _embedding(values)
 
     def head_parameters(self) -> Iterable[nn.Parameter]:
         """The new layers': the refining stages are pretrained as the backbone is."""
@@ -44,3 +62,7 @@ class RefiningMethod(AlternatingMethod):
                 for module in stage.modules():
                     module.training &= not isinstance(module, nn.modules.batchnorm._BatchNorm)
         return self
+
+
+def _embedding(values: Tensor) -> RealCodes:
+    return RealCodes(torch.tanh(values.float()).numpy(force=True), "cosine")

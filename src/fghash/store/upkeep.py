@@ -85,8 +85,7 @@ def leftovers(runs: Path) -> Iterator[tuple[Path, int]]:
     """What killed processes left behind: temporary files older than a day, and stored backbones that no run
     links to.
     """
-    if not runs.is_dir():
-        raise InputError(f"runs: no such folder '{runs}'")
+    _require_folder(runs)
     now = time.time()
     for path in sorted(runs.rglob(".*")):
         old = path.is_file() and not path.is_symlink() and now - path.stat().st_mtime > _OLD
@@ -103,9 +102,13 @@ def _copied(runs: Path, backbone: Path) -> bool:
     return any(path.stat().st_size == size for path in runs.glob("*/*/*/*/backbone.safetensors"))
 
 
-def _run_places(runs: Path) -> list[Path]:
+def _require_folder(runs: Path) -> None:
     if not runs.is_dir():
         raise InputError(f"runs: no such folder '{runs}'")
+
+
+def _run_places(runs: Path) -> list[Path]:
+    _require_folder(runs)
     return sorted(path for path in runs.glob("*/*/*/*") if path.is_dir() and not path.name.startswith("."))
 
 
@@ -135,8 +138,5 @@ def _inside(name: str) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
