@@ -9,6 +9,7 @@ image generators have no part in the loss and are left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,10 @@ class A2Net(RefiningMethod):
     def on_train_epoch_start(self) -> None:
         """Begin an outer iteration where one begins, and see whether the last part of training has come."""
         super().on_train_epoch_start()
+        self.resume_epoch({})
+
+    def resume_epoch(self, state: dict[str, Any]) -> None:
+        """Whether the last part has come."""
         self._late = int(self.alternation.steps) >= self.late * self.alternation.iterations
 
     def vectors(self, features: Features) -> Tensor:

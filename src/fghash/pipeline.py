@@ -35,9 +35,10 @@ from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
 from fghash.store.upkeep import write_checksums
-from fghash.training.callbacks import BEST, LAST, Budget, ScoredBudgets
+from fghash.training.callbacks import BEST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.fitting import fit_closed_form
+from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
@@ -226,9 +227,11 @@ def _train_and_store(run: Run, devices: Devices) -> None:
         run.folder.checkpoints, devices, dict(run.config.trainer),
         seed=run.config.seed, loggers=loggers, validates=run.data.validation > 0,
         checkpoint_seconds=60 * run.config.checkpoint_minutes, watch=run.watch,
-        score_at=run.config.score_at, batch_size=run.config.batch_size,
+        score_at=run.config.score_at, batch_size=run.config.batch_size, skips=run.config.on_nan,
     )  # fmt: skip
     log_config(loggers, document(run.config))
+    if _first():
+        _write_config(run)  # fghash replay reads it, should the training fail
     train(trainer, run)
     trained = time.time()
     queries, gallery = encode(trainer, run.method, run.data)
@@ -357,7 +360,7 @@ def _store(
 ) -> None:
     """Everything of a run but its codes and records: model, config, items, embeddings, provenance."""
     save_model(run.folder.path, run.method, run.data.class_names, run.config.runs / ".backbones")
-    run.folder.write_config(yaml.safe_dump(document(run.config), sort_keys=False, allow_unicode=True))
+    _write_config(run)
     for part, items in (("queries", run.data.query_items), ("gallery", run.data.gallery_items)):
         run.folder.write_items(part, [str(name) for name in items.names])
     if _stores_embeddings(run.config, queries, gallery):
@@ -368,6 +371,10 @@ def _store(
     points = [each.points for each in trainer.callbacks if isinstance(each, ScoredBudgets)]  # type: ignore[attr-defined]
     if points:
         run.folder.write_budgets(points[0])
+
+
+def _write_config(run: Run) -> None:
+    run.folder.write_config(yaml.safe_dump(document(run.config), sort_keys=False, allow_unicode=True))
 
 
 def _stores_embeddings(config: RunConfig, *splits: EncodedSplit) -> bool:

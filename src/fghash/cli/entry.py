@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from fghash import __version__
 from fghash.display import harmless
-from fghash.errors import InputError
+from fghash.errors import InputError, Stopped
 from fghash.registry import Entry, look_up
 
 
@@ -69,6 +70,11 @@ COMMANDS = {
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",
         example="fghash ann --run runs/synthetic/hashnet/32/ID --out ann",
     ),
+    "replay": Command(
+        "fghash.cli.replay_command:run",
+        "look into the step at which a training stopped because its loss was no number",
+        example="fghash replay runs/synthetic/hashnet/32/ID",
+    ),
     "runs": Command(
         "fghash.cli.runs_command:run",
         "look after a store: list its runs, verify their files, delete what is not needed",
@@ -105,14 +111,16 @@ _HEAD = f"fghash {__version__}: fine-grained image hashing; one datamodule, one 
 _FOOT = """\
 fghash COMMAND --help tells a command's settings.
 
-exit status: 0 done; 2 bad input or nothing to score (one line says what); 130 interrupted; 1 a bug
+exit status: 0 done; 2 bad input or nothing to score (one line says what); 130 interrupted;
+143 stopped by SIGTERM (138: SIGUSR1 in a job of SLURM), saved, resumes; 1 a bug
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: this process's) and give the exit status.
 
-    0 done; 2 bad input or nothing to score; 130 interrupted. A bug keeps its traceback.
+    0 done; 2 bad input or nothing to score; 130 interrupted; 143 stopped by SIGTERM. A bug keeps its
+    traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch itself says to programmers
@@ -127,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else _cause(str(error)))
     except KeyboardInterrupt:
         return _interrupted(words)
+    except Stopped as stop:
+        return _stopped(words, stop)
     except SystemExit as stop:
         # argparse leaves this way after --help, and Lightning after an interrupt
         return _interrupted(words) if isinstance(stop.__context__, KeyboardInterrupt) else _status(stop)
@@ -183,6 +193,14 @@ def _fail(text: str) -> int:
 def _interrupted(words: list[str]) -> int:
     print(f"\nfghash: interrupted{_resumes(words)}", file=sys.stderr)
     return 130
+
+
+def _stopped(words: list[str], stop: Stopped) -> int:
+    """A process of several that has nothing to say says nothing."""
+    if stop.kept:
+        name = signal.Signals(stop.number).name
+        print(f"\nfghash: stopped by {name}, {stop.kept}{_resumes(words)}", file=sys.stderr)
+    return 128 + stop.number
 
 
 def _resumes(words: list[str]) -> str:

@@ -40,7 +40,8 @@ settings:
   --runs DIR           folder of the store (default runs)
   --store_embeddings true|false   store real embeddings (default: below 200 MB)
   --score_at P,P,...   with --data.validation: store val/map after these parts of the training (0.25,0.5,1)
-  --checkpoint_minutes M          training time that a killed run may lose (default 1; 0: every epoch)
+  --checkpoint_minutes M          training time that a killed run may lose (default 10; 0: keep every epoch)
+  --on_nan stop|skip N            at a loss that is no number: stop (default), or leave out up to N batches
   --preset NAME        default (fine-grained recipe) or faithful (as published)
   --config FILE        settings as YAML, over the preset, under the flags; several: the later one wins
   --force              run again although finished

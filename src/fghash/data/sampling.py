@@ -165,6 +165,7 @@ class TrainSampler(Sampler[Key]):
 
     def __init__(self, order: Order, batch_size: int) -> None:
         self.order, self.batch_size, self.current = order, batch_size, 0
+        self._resumed = (0, 0)  # epoch, and how many of its global batches were seen before
         if len(order) < batch_size:
             raise InputError(
                 f"--batch_size: {batch_size} is more than the {len(order)} training images, no batch fills"
@@ -175,6 +176,10 @@ class TrainSampler(Sampler[Key]):
         """Called by Lightning before each epoch."""
         self.current = epoch
 
+    def resume(self, epoch: int, batches: int) -> None:
+        """Leave out the first global batches of that epoch: an earlier training has seen them."""
+        self._resumed = (epoch, batches)
+
     def __len__(self) -> int:
         return len(self.order) // self.batch_size * self.local_batch_size
 
@@ -183,11 +188,12 @@ class TrainSampler(Sampler[Key]):
         return ((index, epoch) for index in self.indices().tolist())
 
     def indices(self) -> NDArray[np.int64]:
-        """Positions of this process's items in the current epoch, batch after batch."""
+        """Positions of this process's items that are left of the current epoch, batch after batch."""
         items, (rank, _) = self.order.epoch(self.current), process()
         n_batches = len(items) // self.batch_size
         batches = items[: n_batches * self.batch_size].reshape(n_batches, -1, self.local_batch_size)
-        return batches[:, rank].ravel()
+        resumed, seen = self._resumed
+        return batches[seen if resumed == self.current else 0 :, rank].ravel()
 
 
 def local_batch_size(batch_size: int) -> int:

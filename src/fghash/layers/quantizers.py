@@ -5,7 +5,7 @@ use.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -172,3 +172,11 @@ class Latest:
     def vectors(self) -> Tensor:
         """All kept vectors (n, ...), oldest first."""
         return torch.cat(list(self._parts))
+
+    def state(self) -> list[Tensor]:
+        """For a checkpoint within an epoch: the kept batches."""
+        return list(self._parts)
+
+    def load(self, state: Sequence[Tensor], device: torch.device) -> None:
+        """Go on from :meth:`state`."""
+        self._parts = deque(part.to(device) for part in state)

@@ -58,6 +58,14 @@ class Means:
         self.sums, self.count = {}, 0
         return means
 
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint within an epoch."""
+        return {"sums": dict(self.sums), "count": self.count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.sums, self.count = dict(state["sums"]), int(state["count"])
+
 
 class HashingMethod(pl.LightningModule, ABC):
     """A network that learns codes.
@@ -76,6 +84,7 @@ class HashingMethod(pl.LightningModule, ABC):
         self.bits = bits
         self.optim = optim
         self.epoch_terms = Means()
+        self.step_terms: dict[str, Tensor] = {}  # of the latest step, with their sum as ``loss``
 
     # What a method writes.
 
@@ -131,6 +140,17 @@ class HashingMethod(pl.LightningModule, ABC):
     def train_sampler(self, labels: np.ndarray) -> Sampler[Any] | None:
         """The order of the training items, given their labels; ``None`` leaves it to the data module."""
         return None
+
+    def epoch_state(self) -> dict[str, Any]:
+        """What the method gathers within an epoch outside its buffers, as tensors and plain values: a
+        checkpoint within the epoch keeps it.
+        """
+        return {}
+
+    def resume_epoch(self, state: dict[str, Any]) -> None:
+        """Called in place of ``on_train_epoch_start`` where a training resumes within an epoch, with what
+        :meth:`epoch_state` gave.
+        """
 
     @classmethod
     def allows_bits(cls, bits: int, **settings: Any) -> None:
@@ -212,7 +232,8 @@ class HashingMethod(pl.LightningModule, ABC):
         """Sum the method's terms; their means are logged once an epoch (:class:`EpochTerms`)."""
         terms = self.loss(self.read(batch))
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
-        self.epoch_terms.add({**terms, "loss": total})
+        self.step_terms = {**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()}
+        self.epoch_terms.add(self.step_terms)
         if not self.automatic_optimization:
             self.optimise(total)
         return total

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -263,6 +263,10 @@ class ExchNet(RefiningMethod):
     def on_train_epoch_start(self) -> None:
         """Begin an outer iteration where one begins, and toss the epoch's coins if features are exchanged."""
         super().on_train_epoch_start()
+        self.resume_epoch({})
+
+    def resume_epoch(self, state: dict[str, Any]) -> None:
+        """The epoch's coins."""
         self._coins = self._tossed() if self.exchanging else None
 
     def _tossed(self) -> Tensor:

@@ -131,8 +131,9 @@ class RunConfig:
     as ``key=value``. ``gpus``: how many, 0 for the CPU, the numbers of some, or ``None`` for all that are
     visible; ``cpus``: processes on the CPU, in place of GPUs. ``store_embeddings``: whether the real
     embeddings are stored; ``None``: where they take less than 200 MB.
-    ``checkpoint_minutes``: of training that a killed run may lose, beside the epoch under way. ``score_at``:
-    parts of the training after which ``val/map`` is stored beside the image passes so far. ``trials``: of
+    ``checkpoint_minutes``: of training that a killed run may lose; 0 keeps every epoch. ``on_nan``: batches
+    without a finite loss that may be left out before the training stops. ``score_at``: parts of the training
+    after which ``val/map`` is stored beside the image passes so far. ``trials``: of
     the tuned preset. ``asked``: the dotted keys that the user set.
     """
 
@@ -151,7 +152,8 @@ class RunConfig:
     preset: str = "default"
     cutoffs: tuple[int, ...] = (1, 10, 100)
     store_embeddings: bool | None = None
-    checkpoint_minutes: float = 1.0
+    checkpoint_minutes: float = 10.0
+    on_nan: int = 0
     score_at: tuple[float, ...] = ()
     force: bool = False
     differs: tuple[str, ...] = ()
@@ -236,6 +238,7 @@ def document(config: RunConfig) -> dict[str, Any]:
         "cutoffs": config.cutoffs,
         "store_embeddings": config.store_embeddings,
         "checkpoint_minutes": config.checkpoint_minutes,
+        "on_nan": f"skip {config.on_nan}" if config.on_nan else "stop",
         "score_at": config.score_at,
         "runs": config.runs,
         "preset": config.preset,

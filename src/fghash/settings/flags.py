@@ -20,11 +20,11 @@ NAMED = (
 SECTIONS = (*NAMED, "trainer")
 SINGLE = (
     "bits", "batch_size", "seed", "gpus", "cpus", "runs", "preset", "cutoffs", "store_embeddings",
-    "checkpoint_minutes", "score_at", "force",
+    "checkpoint_minutes", "on_nan", "score_at", "force",
 )  # fmt: skip
 
 _SWITCHES = {"--force": "force", "--print_config": "print_config", "--help": "help", "-h": "help"}
-_MANY = "--cutoffs"  # the one flag that takes several words
+_MANY = {"--cutoffs": "cutoffs", "--on_nan": "on_nan"}  # the flags that take several words
 
 
 @dataclass
@@ -50,8 +50,8 @@ def read_flags(argv: Sequence[str]) -> Flags:
             _switch(flags, word, text if given else "true")
         elif not word.startswith("--") or len(word) == 2:
             raise InputError(f"unexpected '{word}{given}{text}': settings are given as --name value")
-        elif word == _MANY:
-            flags.values["cutoffs"] = text if given else _several(words)
+        elif word in _MANY:
+            flags.values[_MANY[word]] = text if given else _several(word, words)
         elif word == "--config":
             flags.configs.append(Path(text if given else _value(word, words)))
         else:
@@ -74,8 +74,8 @@ def _value(word: str, words: deque[str]) -> str:
     return words.popleft()
 
 
-def _several(words: deque[str]) -> list[str]:
-    found = [_value(_MANY, words)]
+def _several(word: str, words: deque[str]) -> list[str]:
+    found = [_value(word, words)]
     while words and not words[0].startswith("-"):
         found.append(words.popleft())
     return found

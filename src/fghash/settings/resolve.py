@@ -140,6 +140,16 @@ def _parts(value: Any, label: str) -> tuple[float, ...]:
     return tuple(sorted(set(parts)))
 
 
+def _on_nan(value: Any, label: str) -> int:
+    """``stop``, or ``skip N``: how many batches may be left out."""
+    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else [value]
+    if words == ["stop"]:
+        return 0
+    if len(words) != 2 or words[0] != "skip":
+        raise InputError(f"{label}: {short(value)}, expected stop, or skip and a number")
+    return whole(words[1], label, 1, 10**6)
+
+
 def _text(value: Any, label: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{label}: expected text, got {value!r}")
@@ -171,6 +181,7 @@ _SINGLE = {
     "store_embeddings": lambda value, label: None if value is None else yes_or_no(value, label),
     "score_at": _parts,
     "checkpoint_minutes": lambda value, label: real(value, label, 0, 1440),
+    "on_nan": _on_nan,
     "force": yes_or_no,
 }
 

@@ -4,7 +4,6 @@ only.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,25 +14,10 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from fghash.encoding import assemble, gathered
-from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol, evaluate
 from fghash.methods.base import Encoded
 
-LAST, BEST = "last.ckpt", "best.ckpt"
-
-
-class Reseed(Callback):
-    """Seed all generators from (seed, epoch, rank) at each epoch, so that a resumed run draws what it would
-    have drawn.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed Python, NumPy and torch."""
-        mixed = (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
-        pl.seed_everything(mixed % 2**32, workers=False, verbose=False)
+BEST = "best.ckpt"
 
 
 class Budget(Callback):
@@ -121,49 +105,6 @@ class Watched(Callback):
             batches = max(1.0, float(trainer.num_training_batches))
             self._told = now
             self.watch(min(1.0, (trainer.current_epoch + (batch_idx + 1) / batches) / epochs))
-
-
-class StopOnNonFinite(Callback):
-    """End a training whose loss is no longer a number, with a line that says what to try."""
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the epoch's mean loss."""
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            clipping = " or set --trainer.gradient_clip_val" if pl_module.automatic_optimization else ""
-            raise InputError(
-                f"train/loss: {float(loss)} after epoch {trainer.current_epoch} (finite is needed): "
-                f"lower --optim.lr{clipping}"
-            )
-
-
-class KeepLast(ModelCheckpoint):
-    """``last.ckpt``, what a killed run continues from: after an epoch, at most every so many seconds.
-
-    A training that ends early (a time limit) is kept as well. A resumed training repeats the epochs since
-    then with the same draws, so it loses time and nothing else.
-    """
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        super().__init__(
-            dirpath=folder, filename="last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )  # fmt: skip
-        self.seconds, self._since = seconds, time.monotonic()
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        super().on_train_start(trainer, pl_module)
-        self._since = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is time, on all processes or on none."""
-        due = trainer.should_stop or time.monotonic() - self._since >= self.seconds
-        if trainer.world_size > 1:
-            due = trainer.strategy.broadcast(due)
-        if due:
-            super().on_train_epoch_end(trainer, pl_module)
-            self._since = time.monotonic()
 
 
 class EpochTerms(Callback):

@@ -7,6 +7,8 @@ no profiler) and calls only hooks that somebody wrote; any other case goes throu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,11 +16,11 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from pytorch_lightning.trainer import call
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-_STEP_HOOKS = (
-    "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad",
+_HOOKS = (
+    "on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_before_zero_grad",
 )  # fmt: skip
 _REPLACED = (  # of the module: whoever writes one of these gets Lightning's own loop
     "optimizer_step", "optimizer_zero_grad", "backward", "configure_gradient_clipping", "lr_scheduler_step",
@@ -51,16 +53,11 @@ class LeanEpochLoop(_TrainingEpochLoop):
     """The batches of an epoch: forward, backward, step, schedule, and the hooks that exist."""
 
     def on_run_start(self, data_fetcher: Any) -> None:
-        """Look up once an epoch which hooks exist."""
+        """Look up once an epoch which hooks somebody wrote."""
         super().on_run_start(data_fetcher)
         trainer: Any = self.trainer
-        names = ("on_train_batch_start", "on_train_batch_end", *_STEP_HOOKS)
         method = trainer.lightning_module
-        self._called = {
-            name: is_overridden(name, method, pl.LightningModule)
-            or any(is_overridden(name, each, pl.Callback) for each in trainer.callbacks)
-            for name in names
-        }
+        self._called = {name: list(_written(name, trainer, method)) for name in _HOOKS}
 
     def advance(self, data_fetcher: Any) -> None:
         """One batch."""
@@ -103,7 +100,17 @@ class LeanEpochLoop(_TrainingEpochLoop):
         return loss.detach()
 
     def _hook(self, name: str, *arguments: Any) -> None:
-        """Of the callbacks, then of the method, as Lightning calls them; nothing where nobody wrote one."""
-        if self._called[name]:
-            call._call_callback_hooks(self.trainer, name, *arguments)
-            call._call_lightning_module_hook(self.trainer, name, *arguments)
+        """Of the callbacks, then of the method, in Lightning's order."""
+        method: Any = self.trainer.lightning_module
+        method._current_fx_name = name
+        for call in self._called[name]:
+            call(*arguments)
+
+
+def _written(name: str, trainer: Any, method: pl.LightningModule) -> Iterator[Callable[..., Any]]:
+    """The hooks of this name that do something."""
+    for callback in trainer.callbacks:
+        if is_overridden(name, callback, pl.Callback):
+            yield partial(getattr(callback, name), trainer, method)
+    if is_overridden(name, method, pl.LightningModule):
+        yield getattr(method, name)

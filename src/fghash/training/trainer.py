@@ -19,15 +19,15 @@ from fghash.errors import InputError
 from fghash.training.callbacks import (
     Budget,
     EpochTerms,
-    KeepLast,
-    Reseed,
     ScoredBudgets,
     SelectOnValidation,
-    StopOnNonFinite,
     ValidationScore,
     Watched,
 )
 from fghash.training.checkpoints import SafeCheckpoints
+from fghash.training.last_checkpoint import KeepLast
+from fghash.training.non_finite import FiniteLoss
+from fghash.training.within_epoch import EpochDraws
 
 # Said by libraries at every run, about choices that fghash made on purpose.
 _CHATTER = (
@@ -36,7 +36,7 @@ _CHATTER = (
     ".*GPU available but not used.*", ".*find_unused_parameters=True was.*",
     ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
     ".*in eval mode at the start of training.*", ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
-    ".*all_gather is deprecated.*",
+    ".*all_gather is deprecated.*", ".*resuming from a checkpoint that ended before.*",
 )  # fmt: skip
 
 
@@ -95,24 +95,28 @@ def build_trainer(
     watch: Callable[[float], None] | None = None,
     score_at: Sequence[float] = (),
     batch_size: int = 1,
+    skips: int = 0,
 ) -> pl.Trainer:
-    """A Trainer that checkpoints after epochs, reseeds every epoch and selects on the validation split only.
+    """A Trainer that checkpoints, reseeds every epoch, stops where a loss is no number, and selects on the
+    validation split only.
 
     Args:
         folder: where checkpoints lie.
         settings: Lightning's own Trainer arguments, as the user gave them.
         validates: a validation split exists; ``val/map`` then picks the checkpoint.
         keeps: write checkpoints; without, the last weights are those that count.
-        checkpoint_seconds: least time between two checkpoints; 0 is every epoch.
+        checkpoint_seconds: time between two checkpoints, within an epoch too; 0 is after every epoch.
         watch: is told now and then which part of the training is done.
         score_at: parts of the training after which ``val/map`` is kept, with ``batch_size`` images a batch.
+        skips: batches without a finite loss that may be left out.
 
     Raises:
         InputError: Lightning refuses a setting.
     """
     _be_quiet()
     spent = Budget()
-    callbacks: list[pl.Callback] = [Reseed(seed), spent, EpochTerms(), StopOnNonFinite()]
+    finite = FiniteLoss(folder if keeps else None, skips)
+    callbacks: list[pl.Callback] = [EpochDraws(seed), spent, EpochTerms(), finite]
     callbacks += [KeepLast(folder, checkpoint_seconds)] if keeps else []
     callbacks += [ValidationScore()] if validates else []
     callbacks += [SelectOnValidation(folder)] if validates and keeps else []

@@ -242,6 +242,14 @@ class DPQ(HashingMethod):
         self.usage.reset()
         self.latest.clear()
 
+    def epoch_state(self) -> dict[str, Any]:
+        """The embeddings that codewords are drawn from when the epoch ends."""
+        return {"latest": self.latest.state()}
+
+    def resume_epoch(self, state: dict[str, Any]) -> None:
+        """The embeddings as they were."""
+        self.latest.load(state["latest"], self.device)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Rest what does not learn now: an optimiser leaves what has no gradient alone, its own state too."""
         words = any(self.codebooks is p for group in optimizer.param_groups for p in group["params"])

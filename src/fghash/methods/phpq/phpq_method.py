@@ -194,6 +194,14 @@ class PHPQ(HashingMethod):
         self.usage.reset()
         self.latest.clear()
 
+    def epoch_state(self) -> dict[str, Any]:
+        """The embeddings that codewords are drawn from when the epoch ends."""
+        return {"latest": self.latest.state()}
+
+    def resume_epoch(self, state: dict[str, Any]) -> None:
+        """The embeddings as they were."""
+        self.latest.load(state["latest"], self.device)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keep the codewords on the unit sphere."""
         self.quantizer.normalise()
