@@ -27,8 +27,8 @@ from fghash.evaluation import evaluate
 from fghash.evaluation.metric import RetrievalScores
 from fghash.methods.exchnet import ExchNet
 from fghash.registry import DATASETS, METHODS
-from fghash.training.callbacks import Reseed
 from fghash.training.trainer import Devices, build_trainer
+from fghash.training.within_epoch import EpochDraws
 from processes import join_gloo
 from tiny_training import TinyData, train
 from tiny_training import tiny_method as in_turns
@@ -80,7 +80,7 @@ def one_step(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]
         folder / name, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False
     )
     watch = Watch()
-    trainer.callbacks = [FrozenStatistics(), Reseed(0), watch]
+    trainer.callbacks = [FrozenStatistics(), EpochDraws(0), watch]
     trainer.fit(method, datamodule=data)
     return watch.seen
 

@@ -16,8 +16,8 @@ from contract import WHOLE_RUNS
 from fghash.cli import main
 from fghash.presets import preset_names
 from fghash.registry import METHODS
-from fghash.training.callbacks import Reseed
 from fghash.training.checkpoints import read_checkpoint
+from fghash.training.within_epoch import EpochDraws
 
 SMALL = [
     "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8",
@@ -174,14 +174,14 @@ def command_until(epoch, argv, n_threads):
     It waits for ever where ``epoch`` would begin: whoever kills it kills it in the middle.
     """
     torch.set_num_threads(n_threads)
-    reseed = Reseed.on_train_epoch_start
+    reseed = EpochDraws.on_train_epoch_start
 
     def wait(self, trainer, pl_module):
         reseed(self, trainer, pl_module)
         while trainer.current_epoch == epoch:
             time.sleep(1)
 
-    Reseed.on_train_epoch_start = wait
+    EpochDraws.on_train_epoch_start = wait
     return main(argv)
 
 

@@ -15,7 +15,7 @@ from fghash.evaluation import evaluate
 from fghash.feature_cache import FeatureJob, use_cached_features
 from fghash.registry import METHODS
 from fghash.store import RunFolder
-from fghash.training.callbacks import LAST
+from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.trainer import Devices, build_trainer
 from image_folder import write_images

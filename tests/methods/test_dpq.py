@@ -19,7 +19,7 @@ from fghash.methods.dpq.dpq_loss import class_loss, margin_loss, quantization_lo
 from fghash.methods.dpq.label_vectors import class_words, random_vectors, read_vectors, vector_width
 from fghash.presets import read_preset
 from fghash.settings.config import OptimConfig
-from fghash.training.callbacks import Reseed
+from fghash.training.within_epoch import EpochDraws
 from tiny_training import TinyData, loss, seen, tiny_method, train
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(8))
@@ -460,8 +460,8 @@ def test_a_resumed_training_ends_with_the_same_words(tmp_path):
     """The checkpoint is that of the epoch whose end set the words by k-means."""
     whole, resumed = (method(**SMALL, codebook_start=0.3, seed=seed) for seed in (0, 9))
     keep = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
-    train(whole, TinyData(**DATA), 3, callbacks=[Reseed(0), keep], folder=tmp_path)
+    train(whole, TinyData(**DATA), 3, callbacks=[EpochDraws(0), keep], folder=tmp_path)
     last = str(tmp_path / "epoch=0.ckpt")
-    train(resumed, TinyData(**DATA), 3, checkpoint=last, callbacks=[Reseed(0)], folder=tmp_path)
+    train(resumed, TinyData(**DATA), 3, checkpoint=last, callbacks=[EpochDraws(0)], folder=tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name

@@ -19,7 +19,8 @@ from fghash.methods.phpq.phpq_head import ClassHead, HybridPool, LevelPooling, P
 from fghash.methods.phpq.phpq_loss import asymmetric_triplet, class_loss, commitment, entropy
 from fghash.methods.phpq.phpq_quantizer import ProductQuantizer, partial_attention
 from fghash.presets import read_preset
-from fghash.training.callbacks import EpochTerms, Reseed
+from fghash.training.callbacks import EpochTerms
+from fghash.training.within_epoch import EpochDraws
 from tiny_training import TinyData, loss, seen, tiny_method, train
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(8))
@@ -479,8 +480,8 @@ def test_a_resumed_training_ends_with_the_same_words(tmp_path):
     """The checkpoint is that of the epoch whose end set the words by k-means."""
     whole, resumed = (method(**SMALL, warm=0.3, seed=seed) for seed in (0, 9))
     keep = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
-    train(whole, TinyData(**DATA), 3, callbacks=[Reseed(0), keep], folder=tmp_path)
+    train(whole, TinyData(**DATA), 3, callbacks=[EpochDraws(0), keep], folder=tmp_path)
     last = str(tmp_path / "epoch=0.ckpt")
-    train(resumed, TinyData(**DATA), 3, checkpoint=last, callbacks=[Reseed(0)], folder=tmp_path)
+    train(resumed, TinyData(**DATA), 3, checkpoint=last, callbacks=[EpochDraws(0)], folder=tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 
 from contract import ALIKE, TRAINED, tiny_data, tiny_method
-from fghash.training.callbacks import LAST
+from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import LeanEpochLoop, use_lean_loop
 from fghash.training.trainer import Devices, build_trainer
 

@@ -32,6 +32,7 @@ class KeepLast(Checkpoint):
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder, self.seconds, self._since = folder, seconds, time.monotonic()
+        self._step = -1  # of the last save
         self.signals, self.agreement = StopSignals(), Agreement()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,6 +51,7 @@ class KeepLast(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save if it is time."""
         due = trainer.should_stop or time.monotonic() - self._since >= self.seconds
+        due = due and trainer.global_step != self._step  # an epoch that ends before its first step is none
         wanted = self.agreement.of_all(trainer, self.signals.received, due, now=True)
         self._save(trainer, pl_module, *wanted)
 
@@ -57,7 +59,7 @@ class KeepLast(Checkpoint):
         if stop or due:
             require_finite(method, trainer.global_step)
             _save(trainer, self.folder / LAST)
-            self._since = time.monotonic()
+            self._since, self._step = time.monotonic(), trainer.global_step
         if stop:
             _stop(trainer, stop)
 

@@ -37,7 +37,7 @@ class FiniteLoss(Callback):
         self.skipped: list[list[int]] = []  # epoch and batch of what was left out
         self._drawn: Tensor | None = None
         self._sums: dict[str, Any] = {}
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._buffers: dict[str, Tensor] = {}
         self._looks: list[_Look] = []
         self._leaving = False
 
@@ -46,7 +46,7 @@ class FiniteLoss(Callback):
         self._drawn = torch.get_rng_state()
         if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
             self._sums = pl_module.epoch_terms.state()
-            self._buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
+            self._buffers = {name: value.clone() for name, value in pl_module.named_buffers()}
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
         """On the CPU the loss is there; on a GPU ask for it."""
@@ -83,8 +83,8 @@ class FiniteLoss(Callback):
         self.skipped.append([trainer.current_epoch, trainer.fit_loop.batch_idx])
         method.epoch_terms.load(self._sums)
         with torch.no_grad():
-            for buffer, before in self._buffers:
-                buffer.copy_(before)
+            for name, before in self._buffers.items():
+                method.get_buffer(name).copy_(before)
         rank_zero_warn(
             f"train/loss: not finite in epoch {trainer.current_epoch}, batch {trainer.fit_loop.batch_idx}, "
             f"which is left out ({len(self.skipped)} of {self.skips})"
@@ -113,6 +113,8 @@ class FiniteLoss(Callback):
             torch.set_rng_state(self._drawn)
         trainer.save_checkpoint(self.folder / FAILED)
         if trainer.is_global_zero:
+            io: Any = trainer.strategy.checkpoint_io
+            io.wait()
             failure |= _items(trainer, failure["epoch"], failure["batch"])
             failure["terms"] = {name: str(value) for name, value in failure["terms"].items()}
             with replacing(self.folder / FAILURE, "runs") as temporary:
