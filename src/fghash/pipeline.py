@@ -47,6 +47,7 @@ from fghash.training.trainer import Devices, build_trainer, choose_devices
 Say = Callable[[str], None]
 Watch = Callable[[float], None]
 OWN_IMAGES = ("folder", "csv", "lists", "features")
+_LOST = ("gloo", "NCCL", "closed by peer", "reset by peer")  # of errors about a process that is gone
 EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
@@ -281,6 +282,13 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
     except MisconfigurationException as error:
         raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not any(word in str(error) for word in _LOST):
+            raise
+        raise InputError(
+            f"processes: one of the {trainer.world_size} of this training has ended (its own message says "
+            "why); the same command resumes from the last checkpoint"
+        ) from error
     except ValueError as error:
         if "val_check_interval" not in str(error):
             raise
