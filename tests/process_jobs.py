@@ -3,7 +3,8 @@
 :func:`steps` writes, for every registered method, the codes of both splits, their score, and the loss and
 the gradients of one training step in float64 on the same global batch. :func:`alternations` writes the state
 after four outer iterations, the last two with exchange, in float64. Batch statistics are those of evaluation.
-:func:`metric` scores items that are spread unequally over the processes.
+:func:`stop` and :func:`go_on` train half an epoch on some processes and the rest on others. :func:`metric`
+scores items that are spread unequally over the processes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from pytorch_lightning.strategies import DDPStrategy
 from contract import TRAINED, fit, tiny_data, tiny_method
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.encoding import encode
-from fghash.errors import InputError
+from fghash.errors import InputError, Stopped
 from fghash.evaluation import evaluate
 from fghash.evaluation.metric import RetrievalScores
 from fghash.methods.exchnet import ExchNet
 from fghash.registry import DATASETS, METHODS
+from fghash.training.last_checkpoint import LAST, KeepLast
 from fghash.training.trainer import Devices, build_trainer
 from fghash.training.within_epoch import EpochDraws
 from processes import join_gloo
@@ -153,6 +155,56 @@ def alternations(folder: Path, rank: int, n_processes: int) -> None:
         np.savez(folder / f"alternating-{name}{rank}.npz", **state)
 
 
+RESUMED = ("adsh", "csq", "dpq", "hashnet", "phpq")
+
+
+class StopAfter(pl.Callback):
+    """The first process gets a SIGTERM in the third step."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        keep = next(each for each in trainer.callbacks if isinstance(each, KeepLast))
+        keep.agreement._next = 0  # here a second is too long to agree
+        if batch_idx == 2 and trainer.is_global_zero:
+            keep.signals.received = 15
+
+
+def resumable(name: str, folder: Path, n_processes: int) -> tuple[pl.Trainer, pl.LightningModule, object]:
+    """A training of two epochs in float64."""
+    data = tiny_data(train_images=10)
+    method = tiny_method(name, data)
+    data.train_order = method.train_sampler(data.train_labels)
+    settings = {"max_epochs": 2, "precision": "64-true", "enable_progress_bar": False}
+    trainer = build_trainer(
+        folder / name, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False,
+        checkpoint_seconds=3600,
+    )  # fmt: skip
+    trainer.callbacks.append(FrozenStatistics())
+    return trainer, method, data
+
+
+def stop(folder: Path, rank: int, n_processes: int) -> None:
+    """Train until a signal comes, then keep what there is."""
+    join_gloo(folder, rank, n_processes)
+    for name in RESUMED:
+        trainer, method, data = resumable(name, folder, n_processes)
+        trainer.callbacks.append(StopAfter())
+        try:
+            trainer.fit(method, datamodule=data)
+        except Stopped:
+            continue
+        raise AssertionError(f"{name} was not stopped")
+
+
+def go_on(folder: Path, rank: int, n_processes: int, source: Path | None) -> None:
+    """Train to the end from what :func:`stop` left in ``source``, or from the start."""
+    join_gloo(folder, rank, n_processes)
+    for name in RESUMED:
+        trainer, method, data = resumable(name, folder, n_processes)
+        trainer.fit(method, datamodule=data, ckpt_path=source and str(source / name / LAST))
+        if rank == 0:
+            np.savez(folder / f"ended-{name}.npz", **{k: v.numpy() for k, v in method.state_dict().items()})
+
+
 def metric(folder: Path, rank: int, n_processes: int) -> None:
     """RetrievalScores over every n-th item; then with queries on the first process only."""
     data = np.load(folder.parent / "metric.npz")
@@ -178,7 +230,8 @@ def everything(folder: Path, rank: int, n_processes: int) -> None:
     """Join the others once, then all of the above."""
     join_gloo(folder, rank, n_processes)
     steps(folder, rank, n_processes)
-    alternations(folder, rank, n_processes)
+    if n_processes <= 2:
+        alternations(folder, rank, n_processes)
     if n_processes > 1:
         metric(folder, rank, n_processes)
 
