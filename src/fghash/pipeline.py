@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ Say = Callable[[str], None]
 Watch = Callable[[float], None]
 OWN_IMAGES = ("folder", "csv", "lists", "features")
 _LOST = ("gloo", "NCCL", "closed by peer", "reset by peer")  # of errors about a process that is gone
+_OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 EMBEDDINGS_LIMIT = 200 * 10**6  # bytes of real embeddings that are stored unless requested
 
 
@@ -145,6 +146,7 @@ def prepare(config: RunConfig, say: Say = silent, with_queries: bool = True) -> 
     method = _build_method(method_class, config, backbone, data.num_classes)
     if data.features is not None:
         check_frozen(FeatureJob(backbone, data, method.reads))
+    _refuse_what_has_no_steps(config, method)
     config = _adapted(config, data, method, say)
     science, weights = scientific(config), backbone.weights_hash
     name = run_id(science, data.fingerprint, weights)
@@ -178,6 +180,19 @@ def _build_method(
         raise InputError(
             f"--method: {config.method.name} cannot be built with its settings: {reason}"
         ) from error
+
+
+def _refuse_what_has_no_steps(config: RunConfig, method: HashingMethod) -> None:
+    """Settings of the loop over steps, for a method that has none or makes its own."""
+    asked = [key for key in _OF_STEPS if f"trainer.{key}" in config.asked and config.trainer.get(key)]
+    if asked and (method.closed_form or not method.automatic_optimization):
+        why = (
+            "it is fitted in closed form, without steps"
+            if method.closed_form
+            else "it has several optimisers, and steps of its own"
+        )
+        value = config.trainer[asked[0]]
+        raise InputError(f"--trainer.{asked[0]}: {value}, {config.method.name} cannot: {why}")
 
 
 def _adapted(config: RunConfig, data: RetrievalDataModule, method: HashingMethod, say: Say) -> RunConfig:
@@ -278,31 +293,49 @@ def train(trainer: pl.Trainer, run: Run) -> None:
     if resumes:
         run.say(f"resuming from {last} (epoch {read_checkpoint(last)['epoch'] + 1})")
     use_lean_loop(trainer, run.method)
-    try:
+    with _trainer_errors(trainer, run, last if resumes else None):
         trainer.fit(run.method, datamodule=run.data, ckpt_path=str(last) if resumes else None)
-    except MisconfigurationException as error:
-        raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
-    except RuntimeError as error:
-        if trainer.world_size == 1 or not any(word in str(error) for word in _LOST):
-            raise
-        raise InputError(
-            f"processes: one of the {trainer.world_size} of this training has ended (its own message says "
-            "why); the same command resumes from the last checkpoint"
-        ) from error
-    except ValueError as error:
-        if "val_check_interval" not in str(error):
-            raise
-        interval = run.config.trainer.get("val_check_interval")
-        raise InputError(
-            f"--trainer.val_check_interval: {interval}, expected at most the "
-            f"{trainer.num_training_batches} batches of an epoch"
-        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     if run.data.validation and trainer.max_epochs != 0:
         best = read_checkpoint(run.folder.checkpoints / BEST)
         run.method.on_load_checkpoint(best)
         run.method.load_state_dict(best["state_dict"])
+
+
+@contextmanager
+def _trainer_errors(trainer: pl.Trainer, run: Run, resumed: Path | None) -> Iterator[None]:
+    """What Lightning says of settings, of a checkpoint that does not fit and of lost processes, in a line."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "val_check_interval" in str(error):
+            interval = run.config.trainer.get("val_check_interval")
+            raise InputError(
+                f"--trainer.val_check_interval: {interval}, expected at most the "
+                f"{trainer.num_training_batches} batches of an epoch"
+            ) from error
+        if trainer.world_size > 1 and any(word in str(error) for word in _LOST):
+            raise InputError(
+                f"processes: one of the {trainer.world_size} of this training has ended (its own message "
+                "says why); the same command resumes from the last checkpoint"
+            ) from error
+        if resumed is not None and not _began(trainer):
+            raise InputError(
+                f"checkpoint: {resumed} does not fit this run ({reason}); remove it, or use --force"
+            ) from error
+        raise
+
+
+def _began(trainer: pl.Trainer) -> bool:
+    """Whether the training itself had begun, all checkpoints being read."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(each.began for each in callbacks if isinstance(each, Budget))
 
 
 def budget(trainer: pl.Trainer, run: Run, seconds: float) -> dict[str, Any]:

@@ -20,16 +20,15 @@ from fghash.cli import main
 from fghash.codes import RealCodes
 from fghash.errors import InputError
 from fghash.store import RunFolder
+from fuzz_bytes import absurd_bytes
 from store_fixtures import make_record, store
 
 OLD = Path(__file__).parents[1] / "report" / "old_store"
-DEEP = "[" * 3000 + "]" * 3000
 NUMBERS = [10**30, -(10**30), 2**63, 2**63 - 1, 10**400, 1e308, -1e308, 5e-324, -0.0, -1, 0, 7, 0.5, True]
 NUMBERS += [float("nan"), float("inf")]
 TEXTS = ["", "\ud800", "\udce9", "\0", "\x1b[31m", "=1+1", "a|b", "\u202e", "\n", "x" * 3000, "²", "1", "NaN"]
 TEXTS += ["../../x", "a=b c=d", "folder:cars"]
 ABSURD: list[Any] = [*NUMBERS, *TEXTS, None, [], {}, [[[[]]]], {"map": 1}, {"": {"": {}}}, [None] * 50]
-INSERTED = [b"", b"\0", b"\xff\xfe", b"\n", b'"', b"{", DEEP.encode(), b"9" * 5000]
 KEYS = ["schema", "map", "scores", "method", "seeds", "map_std", "n_²", "a" * 200, "\ud800", "", "variant"]
 
 
@@ -55,21 +54,6 @@ def absurd_json(draw: random.Random, content: bytes) -> bytes:
     else:
         inside[key] = draw.choice(ABSURD)
     return json.dumps(value[""]).encode()
-
-
-def absurd_bytes(draw: random.Random, content: bytes) -> bytes:
-    """Bytes changed, cut off, inserted or repeated."""
-    start, end = sorted(draw.randrange(len(content) + 1) for _ in range(2))
-    inserted = draw.choice([*INSERTED, draw.randbytes(9)])
-    return draw.choice(
-        [
-            content[:start],
-            content[:start] + inserted + content[start:],
-            content[:start] + inserted + content[end:],
-            content[:end] + content[start:],
-            inserted,
-        ]
-    )
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ from fghash.codes.real import RealCodes
 from fghash.errors import InputError
 from fghash.files import replacing
 
+_ROOM, _RATIO = 2**30, 200  # bytes that any file may unpack to; beyond them only so many times its size
+
 
 def save_codes(path: str | Path, codes: Codes, labels: Any) -> None:
     """Write codes and labels, all or nothing: a reader never sees half a file.
@@ -76,6 +78,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an .npz of codes and labels")
+    _refuse_bomb(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -87,6 +90,17 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         if not isinstance(array, np.ndarray):  # numpy gives members of other formats as bytes
             raise InputError(f"{path}: not a readable .npz file ('{key}' is not an array)")
     return arrays
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Zeros shrink a thousandfold: a small file that would fill the memory is not one of codes."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            n_bytes = sum(member.file_size for member in packed.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # not readable, which reading it says
+    if n_bytes > max(_ROOM, _RATIO * path.stat().st_size):
+        raise InputError(f"{path}: {path.stat().st_size:,} bytes that unpack to {n_bytes:,}, refused")
 
 
 def _require_same_length(codes: Codes, labels: np.ndarray, name: str) -> None:

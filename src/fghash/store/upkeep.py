@@ -63,7 +63,7 @@ def problems(folder: Path) -> list[str]:
         return [*found, f"'{folder / CHECKSUMS}' is damaged"]
     for name, value in sorted(known.items()):
         path = folder / name
-        if not path.is_file():
+        if not _is_file(path):
             found.append(f"'{path}' is missing")
         elif _sha256(path) != value:
             found.append(f"'{path}' is not what was written")
@@ -129,6 +129,13 @@ def _checked_files(folder: Path) -> list[str]:
     inside = [path for name in _CHECKED for path in sorted((folder / name).rglob("*")) if path.is_file()]
     inside += [folder / name for name in _MODEL if (folder / name).is_file()]
     return [path.relative_to(folder).as_posix() for path in inside if not is_temporary(path)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _inside(name: str) -> bool:

@@ -25,9 +25,11 @@ class Budget(Callback):
 
     def __init__(self) -> None:
         self.batches, self.seconds, self._since = 0, 0.0, time.monotonic()
+        self.began = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; what a checkpoint brought is kept."""
+        self.began = True
         self._since = time.monotonic()
 
     def on_train_batch_end(self, *_: Any) -> None:

@@ -96,8 +96,10 @@ def open_unit(folder: Path, n_rows: int) -> OpenUnit:
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         version, shape = about["version"], tuple(int(each) for each in about["shape"])
+        if any(each < 1 for each in shape[1:]) or len(shape) > 8:
+            raise ValueError(f"shape {shape}"[:100])
         found, sums = (folder / "rows").stat().st_size, np.fromfile(folder / "sums", np.uint64)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"--data.features: {folder} is damaged ({error}), {DELETE}") from error
     if version != VERSION:
         raise InputError(f"--data.features: {folder} is of version {version}, not {VERSION}: {DELETE}")
@@ -117,8 +119,8 @@ def check_unit(folder: Path) -> None:
     Raises:
         InputError: as :func:`open_unit` and :meth:`OpenUnit.take`.
     """
-    shape = read_json(folder / "about.json").get("shape") or [0]
-    unit = open_unit(folder, int(shape[0]))
+    shape = read_json(folder / "about.json").get("shape")
+    unit = open_unit(folder, shape[0] if isinstance(shape, list) and shape else 0)
     for start in range(0, len(unit.rows), 16 * BLOCK):
         unit.take(np.arange(start, min(start + 16 * BLOCK, len(unit.rows)), dtype=np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import shutil
 import tarfile
@@ -16,7 +17,12 @@ from fghash.errors import InputError
 LIMIT = 64 << 30  # bytes that an archive may unpack to
 _CHUNK = 1 << 20
 _TAR = (".tar", ".tar.gz", ".tgz")
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError,
+    UnicodeDecodeError,
+)  # fmt: skip
+# of names that a file system cannot have, or that are a file and a folder at once
+_OF_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 def is_packed(path: Path) -> bool:
@@ -42,6 +48,10 @@ def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> list[str]:
         return names
     except _DAMAGE as error:
         raise InputError(f"archive {archive}: damaged ({error})") from error
+    except OSError as error:
+        if error.filename or error.errno == errno.ENOSPC:
+            raise
+        raise InputError(f"archive {archive}: damaged ({error})") from error  # a place outside the file
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -49,14 +59,24 @@ def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> list[str]:
 def _write_members(archive: Path, scratch: Path, limit: int) -> None:
     left = limit
     for name, content in _members(archive):
-        target = scratch / _inside(archive, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
+        with _new_file(archive, name, scratch / _inside(archive, name)) as file:
             while chunk := content.read(_CHUNK):  # what is counted is what comes, not what a header claims
                 left -= len(chunk)
                 if left < 0:
                     raise InputError(f"archive {archive}: unpacks to more than {limit:,} bytes, refused")
                 file.write(chunk)
+
+
+def _new_file(archive: Path, name: str, target: Path) -> IO[bytes]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("wb")
+    except OSError as error:
+        if error.errno not in _OF_NAMES:
+            raise
+        raise InputError(f"archive {archive}: member {name[:80]!r}: {error.strerror}") from error
+    except ValueError as error:  # a null byte or a surrogate
+        raise InputError(f"archive {archive}: member {name[:80]!r}: {error}") from error
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
