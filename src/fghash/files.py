@@ -12,6 +12,8 @@ from pathlib import Path
 
 from fghash.errors import InputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
 
 @contextmanager
 def replacing(path: str | Path, argument: str = "path") -> Iterator[Path]:
@@ -56,6 +58,19 @@ def disk_errors(argument: str, root: Path) -> Iterator[None]:
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
         raise InputError(f"{argument}: cannot write below {root}: {reason}") from error
+
+
+@contextmanager
+def full_disk(argument: str, root: Path) -> Iterator[None]:
+    """What the system says when nothing can be written any more, by whichever library, in a line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise InputError(
+            f"{argument}: cannot write below '{root}' ({error.strerror}); with room the same command goes on"
+        ) from error
 
 
 def is_temporary(path: Path) -> bool:

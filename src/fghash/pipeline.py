@@ -25,6 +25,7 @@ from fghash.encoding import EncodedSplit, encode
 from fghash.errors import InputError
 from fghash.evaluation import RetrievalProtocol
 from fghash.feature_cache import FeatureJob, check_frozen, use_cached_features
+from fghash.files import full_disk
 from fghash.following import log_results
 from fghash.methods.base import HashingMethod
 from fghash.registry import DATASETS, METHODS, look_up
@@ -107,7 +108,7 @@ def fit(config: RunConfig, say: Say = silent, watch: Watch | None = None) -> Out
     require_writable(config.runs)
     if run.folder.records() and not config.force and not _goes_on(run):
         return Outcome(run.folder, run.protocol, _finished(run), _first())
-    with run.folder.lock() if _first() else nullcontext():
+    with run.folder.lock() if _first() else nullcontext(), full_disk("runs", run.folder.path):
         run.say(
             f"{config.method.name} on {config.data.name} ({run.data.description}), "
             f"{config.bits} bits, on {devices}"

@@ -132,6 +132,7 @@ def assert_same(first, second):
 
 def chain(method, mode, number, kills, folder):
     """So many signals at seeded moments, over one training after the other; each ends in the same codes."""
+    processes.start(print, log=folder / "warm").join()  # the server imports; what follows is of the command
     straight, seconds = finish(method, mode, folder / "straight", folder / "straight")
     moments = random.Random(f"{method} {mode} {number}")
     runs, sent, round_, statuses = folder / "0", 0, 0, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from fghash.errors import InputError
+from fghash.files import cannot_write
 
 
 class SafeCheckpoints(TorchCheckpointIO):
@@ -31,7 +33,7 @@ class SafeCheckpoints(TorchCheckpointIO):
         """Copy, and have it written.
 
         Raises:
-            OSError: the checkpoint before this one could not be written.
+            InputError: the checkpoint before this one could not be written.
         """
         self.wait()
         copied = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().clone())
@@ -42,7 +44,7 @@ class SafeCheckpoints(TorchCheckpointIO):
         """Until what was to be written is on disk.
 
         Raises:
-            OSError: it could not be written.
+            InputError: it could not be written.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -52,7 +54,7 @@ class SafeCheckpoints(TorchCheckpointIO):
         """At the end of training nothing is left to write.
 
         Raises:
-            OSError: as :meth:`wait`.
+            InputError: as :meth:`wait`.
         """
         if self._writer is not None:
             self._writer.shutdown()
@@ -101,5 +103,18 @@ def _write(checkpoint: dict[str, Any], target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except Exception as error:
+        disk = _of_disk(error)
+        if disk is None:
+            raise
+        raise cannot_write(target, "runs", disk) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _of_disk(error: BaseException | None) -> OSError | None:
+    """What the system said: torch raises an error of its own over it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def save_model(
         state = {name: value for name, value in state.items() if name not in frozen}
         _link(frozen, shared / f"{method.backbone.content}.safetensors", folder / BACKBONE)
     with replacing(folder / WEIGHTS, "runs") as temporary:
-        save_file(state, temporary)
+        _save(state, temporary)
     names = [str(name) for name in class_names]
     facts = {"num_classes": method.num_classes, "class_names": names, "width": method.backbone.width}
     with replacing(folder / FACTS, "runs") as temporary:
@@ -68,12 +69,23 @@ def _link(state: dict[str, Tensor], shared: Path, own: Path) -> None:
         except OSError as error:
             raise cannot_write(shared, "runs", error) from error
         with replacing(shared, "runs") as temporary:
-            save_file(state, temporary)
+            _save(state, temporary)
     with replacing(own, "runs") as temporary:
         try:
             os.link(shared, temporary)
         except OSError:
             shutil.copyfile(shared, temporary)
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    """What the system said of it, in place of safetensors' own error."""
+    try:
+        save_file(state, path)
+    except SafetensorError as error:
+        code = re.search(r"code: (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def load_model(folder: Path) -> StoredModel:
