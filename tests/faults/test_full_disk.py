@@ -137,10 +137,9 @@ def test_tables_and_reports_on_a_full_disk(images, tmp_path, capsys):
         table = place / "table.csv"
         assert main(["leaderboard", *runs, "--out", str(table)]) == 0
         before = table.read_bytes()
-        with (place / "filler").open("wb") as file, contextlib.suppress(OSError):
+        with (place / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(b"x" * 512)
-                file.flush()
         for words in (
             ["leaderboard", *runs, "--out", str(table)],
             ["report", *runs, "--out", str(place / "page")],

@@ -82,7 +82,7 @@ def _save(state: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(state, path)
     except SafetensorError as error:
-        code = re.search(r"code: (\d+)", str(error))
+        code = re.search(r"(?:code:|os error) (\d+)", str(error))
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
