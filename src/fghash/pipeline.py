@@ -109,6 +109,8 @@ def fit(config: RunConfig, say: Say = silent, watch: Watch | None = None) -> Out
     if run.folder.records() and not config.force and not _goes_on(run):
         return Outcome(run.folder, run.protocol, _finished(run), _first())
     with run.folder.lock() if _first() else nullcontext(), full_disk("runs", run.folder.path):
+        if _first():
+            run.folder.tidy()
         run.say(
             f"{config.method.name} on {config.data.name} ({run.data.description}), "
             f"{config.bits} bits, on {devices}"

@@ -97,7 +97,7 @@ class Attempt:
 def codes(runs):
     """Every array of every file of codes below a runs folder."""
     found = {}
-    for path in sorted(runs.glob("*/*/*/*/codes/*/*.npz")):
+    for path in sorted(runs.glob("*/*/*/*/codes/*/[!.]*.npz")):
         with np.load(path) as arrays:
             found |= {(path.parent.name, path.name, key): arrays[key] for key in arrays.files}
     return found
@@ -152,6 +152,7 @@ def chain(method, mode, number, kills, folder):
             sent += 1
     assert_same(finish(method, mode, runs, folder / "end")[0], straight)
     assert_whole(runs)
+    assert not [path for path in runs.glob("*/*/*/*/**/.*") if path.is_file()]
     return statuses
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import fghash.codes as code_files
 from fghash.codes import RealCodes
 from fghash.errors import InputError
+from fghash.files import is_temporary
 from fghash.store.finished import finished, json_files, markers
 from fghash.store.index import run_names
 from fghash.store.lock import locked
@@ -69,6 +70,12 @@ class RunFolder:
                 shutil.rmtree(entry)
             elif entry.name != "lock":
                 entry.unlink()
+
+    def tidy(self) -> None:
+        """Delete what a killed process left half-written; only while holding the lock."""
+        for path in self.path.rglob(".*"):
+            if is_temporary(path):
+                path.unlink(missing_ok=True)
 
     def withdraw(self) -> None:
         """Delete all scores, under every protocol; the markers go first, so that half of them never show."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from fghash.errors import InputError
-from fghash.files import cannot_write
+from fghash.files import cannot_write, replacing
 
 
 class SafeCheckpoints(TorchCheckpointIO):
@@ -94,23 +92,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _write(checkpoint: dict[str, Any], target: Path) -> None:
-    """Beside the target, flushed to disk, then renamed: a killed run leaves the old file or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    """Whole or not at all: a killed run leaves the old file or the new one."""
     try:
-        with temporary.open("wb") as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(target, "runs", error) from error
+    with replacing(target, "runs") as temporary, temporary.open("wb") as file:
+        try:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except Exception as error:
-        disk = _of_disk(error)
-        if disk is None:
-            raise
-        raise cannot_write(target, "runs", disk) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        except RuntimeError as error:
+            raise _of_disk(error) or error from error
 
 
 def _of_disk(error: BaseException | None) -> OSError | None:
