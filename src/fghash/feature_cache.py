@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,7 +34,7 @@ from fghash.data.images.cache_build import contents, free_memory
 from fghash.data.images.transforms import TrainTransform
 from fghash.data.items import Files, Items
 from fghash.errors import InputError
-from fghash.files import disk_errors, replacing
+from fghash.files import acquired, disk_errors, replacing
 
 Say = Callable[[str], None]
 Helper = Callable[[list[Unit], tuple[int, int]], Any]  # starts a process that fills its part of the units
@@ -152,12 +152,11 @@ def build(job: FeatureJob, where: str, say: Say, helpers: Sequence[Helper] = ())
 @contextmanager
 def _alone(place: Path, say: Say) -> Iterator[None]:
     """One process at a time; the system frees the lock of one that is killed."""
-    lock = FileLock(place / ".lock")
     try:
-        lock.acquire(timeout=0.1)
+        lock = acquired(place / ".lock", seconds=0.1)
     except Timeout:
         say(f"features: another process is computing in {place}, waiting for it")
-        lock.acquire()
+        lock = acquired(place / ".lock", seconds=-1)
     try:
         yield
     finally:

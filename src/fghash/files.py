@@ -6,13 +6,22 @@ import contextlib
 import errno
 import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
+
 from fghash.errors import InputError
 
+LEASE = 60.0  # seconds
+_HAS_NONE = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+class NoLocks(UserWarning):
+    """The file system has no locks."""
 
 
 @contextmanager
@@ -71,6 +80,39 @@ def full_disk(argument: str, root: Path) -> Iterator[None]:
         raise InputError(
             f"{argument}: cannot write below '{root}' ({error.strerror}); with room the same command goes on"
         ) from error
+
+
+def acquired(path: Path, seconds: float = 0.0) -> BaseFileLock:
+    """The lock file ``path``, held; ``release()`` frees it, and so does the end of the process.
+
+    On a file system without locks a lease beside it is renewed all the time; one that nobody has renewed for
+    a minute is taken over.
+
+    Args:
+        path: of the file, in a folder that exists.
+        seconds: to wait for another holder; -1 is for ever.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: it cannot be written.
+    """
+    lock = FileLock(path, timeout=seconds, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        return lock
+    except OSError as error:
+        if isinstance(error, Timeout) or error.errno not in _HAS_NONE:
+            raise
+    warnings.warn(
+        f"locks: the file system of '{path.parent}' has none, a lease serves in their place (that of a dead "
+        f"process is taken over after {LEASE:.0f} s)",
+        NoLocks,
+        stacklevel=3,
+    )
+    wait = seconds if seconds < 0 else max(seconds, 1.5 * LEASE)
+    lease = SoftFileLease(f"{path}.lease", lease_duration=LEASE, timeout=wait)
+    lease.acquire()
+    return lease
 
 
 def is_temporary(path: Path) -> bool:

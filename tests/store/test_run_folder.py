@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,8 +16,9 @@ import pytest
 
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.errors import InputError
+from fghash.files import NoLocks
 from fghash.store import Record, RunFolder, SkippedRecord, environment, require_writable, run_folders
-from fghash.store.lock import locked
+from fghash.store.lock import LockedError, locked
 from fghash.store.provenance import source_commit
 from fghash.store.record import BUDGET, DATA_COUNTS
 from fghash.store.writing import replacing, write_text
@@ -394,3 +396,50 @@ def test_scores_on_the_way_come_back_and_damage_is_none(tmp_path):
     for damage in ("", "{", "[1]", '[{"part": 1}]', "null"):
         (tmp_path / "budgets.json").write_text(damage)
         assert folder.read_budgets() == []
+
+
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system such as an NFS mounted without its lock service."""
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    monkeypatch.setattr("fghash.files.LEASE", 0.6)
+
+
+def lease_of(path: Path) -> Path:
+    (lease,) = (each for each in path.parent.iterdir() if each.name.startswith("lock.lease"))
+    return lease
+
+
+@pytest.mark.filterwarnings("ignore::fghash.files.NoLocks")
+def test_without_locks_a_lease_keeps_others_out(without_locks: None, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    with locked(path):
+        assert lease_of(path).is_file()
+        with pytest.raises(LockedError, match=f"process {os.getpid()} on"), locked(path):
+            pass
+    with pytest.warns(NoLocks, match="has none, a lease serves"), locked(path):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::fghash.files.NoLocks")
+def test_the_lease_of_a_dead_process_is_taken_over(without_locks: None, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    with locked(path):
+        lease = lease_of(path)
+        left = lease.read_bytes()
+    lease.write_bytes(left)  # as a machine that went down left it
+    with locked(path):
+        assert lease_of(path).is_file()
+
+
+def test_the_lock_of_another_machine_names_it_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    with locked(path):
+        path.write_text("process 7 on node12 since 2026-01-01T00:00:00+00:00")
+        said = "process 7 on node12 since .* \\(if that machine is down, delete '.*lock'\\)"
+        with pytest.raises(LockedError, match=said), locked(path):
+            pass

@@ -47,7 +47,7 @@ def test_the_next_checkpoint_tells_that_one_was_not_written(tmp_path):
     io = SafeCheckpoints()
     (tmp_path / "file").write_text("")
     io.save_checkpoint({"state_dict": {}}, tmp_path / "file" / "last.ckpt")
-    with pytest.raises(InputError, match="cannot write .*file"):
+    with pytest.raises(InputError, match=r"cannot write .*file"):
         io.save_checkpoint({"state_dict": {}}, tmp_path / "last.ckpt")
     io.save_checkpoint({"state_dict": {}}, tmp_path / "last.ckpt")
     io.teardown()

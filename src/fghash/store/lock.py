@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from fghash.errors import InputError
-from fghash.files import cannot_write
+from fghash.files import acquired, cannot_write
 from fghash.store.writing import with_folder
 
 
@@ -33,9 +33,8 @@ def locked(path: Path) -> Iterator[None]:
         InputError: it cannot be written.
     """
     path = path.resolve()
-    lock = FileLock(with_folder(path), timeout=0)
     try:
-        lock.acquire()
+        lock = acquired(with_folder(path))
     except (Timeout, RuntimeError):  # RuntimeError: this thread holds it
         raise LockedError(f"runs: '{path.parent}' is being written by {_holder(path)}") from None
     except OSError as error:
@@ -50,9 +49,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
+    text = ""
     with contextlib.suppress(OSError, ValueError):
-        return path.read_text(encoding="utf-8").strip() or "another process"
-    return "another process"
+        text = path.read_text(encoding="utf-8").strip()[:200]
+    if " on " not in text or f" on {platform.node()} " in text:
+        return text or "another process"
+    return f"{text} (if that machine is down, delete '{path}')"
 
 
 def _note(path: Path, text: str) -> None:

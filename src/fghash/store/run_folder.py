@@ -68,7 +68,7 @@ class RunFolder:
         for entry in self.path.iterdir() if self.path.is_dir() else ():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name != "lock":
+            elif not entry.name.startswith("lock"):
                 entry.unlink()
 
     def tidy(self) -> None:

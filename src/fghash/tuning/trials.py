@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from fghash.errors import InputError
+from fghash.files import acquired
 from fghash.pipeline import Run, build_data, cache_features, prepare
 from fghash.registry import METHODS
 from fghash.settings.config import RunConfig, document, scientific
@@ -109,17 +110,19 @@ def opened_study(plan: Plan, journal: Path) -> Iterator[Any]:
     optuna = import_optuna()
     name = plan.study(build_data(plan.base, with_queries=False).fingerprint)
     try:
-        lock = FileLock(journal.with_name(f".{journal.name}.lock"), timeout=0)
-        with lock:
-            study = _study(optuna, name, journal, plan.prune)
-            _repeat_killed(optuna, study)
-            done = len(study.get_trials(deepcopy=False))
-            study.sampler = optuna.samplers.TPESampler(seed=plan.seed * 100_003 + done)
-            if not done:
-                study.enqueue_trial(_start(plan), skip_if_exists=True)
-            yield study
+        lock = acquired(journal.with_name(f".{journal.name}.lock"))
     except Timeout:
         raise InputError(f"--out: '{journal}' is in use by another fghash tune, wait for its end") from None
+    try:
+        study = _study(optuna, name, journal, plan.prune)
+        _repeat_killed(optuna, study)
+        done = len(study.get_trials(deepcopy=False))
+        study.sampler = optuna.samplers.TPESampler(seed=plan.seed * 100_003 + done)
+        if not done:
+            study.enqueue_trial(_start(plan), skip_if_exists=True)
+        yield study
+    finally:
+        lock.release()
 
 
 def _study(optuna: Any, name: str, journal: Path, prune: bool) -> Any:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
@@ -29,7 +28,7 @@ from fghash.data.images.decoding import image_shape
 from fghash.data.images.resample import scaled_shape
 from fghash.data.items import Files
 from fghash.errors import InputError
-from fghash.files import disk_errors, reserve
+from fghash.files import acquired, disk_errors, reserve
 
 
 def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threads: int) -> Decoded:
@@ -46,10 +45,13 @@ def decoded(files: Files, cache: str, fingerprint: str, short_side: int, n_threa
     if not place.is_dir():
         with disk_errors("--data.cache", root):
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{place.name}.lock"):  # freed by the system if this process is killed
+            lock = acquired(root / f".{place.name}.lock", seconds=-1)
+            try:
                 _clear(root.glob(f".{place.name}.building-*"))  # half-built by a process that was killed
                 if not place.is_dir():
                     _build(files, place, short_side, n_threads)
+            finally:
+                lock.release()
     return open_cache(place, len(files), short_side)
 
 
