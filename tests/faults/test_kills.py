@@ -137,8 +137,10 @@ def chain(method, mode, number, kills, folder):
     moments = random.Random(f"{method} {mode} {number}")
     runs, sent, round_, statuses = folder / "0", 0, 0, []
     while sent < kills:
+        began = time.monotonic()
         attempt = Attempt(method, mode, runs, folder / "attempt")
         if attempt.wait(moments.uniform(0.1, seconds)):
+            seconds = time.monotonic() - began  # quicker than before
             assert attempt.processes[0].exitcode == 0, attempt.said
             assert_same(codes(runs), straight)
             shutil.rmtree(runs)
@@ -149,7 +151,7 @@ def chain(method, mode, number, kills, folder):
         assert_whole(runs)
         if status:  # else it ended just before
             statuses.append(status)
-            sent += 1
+            sent, seconds = sent + 1, 1.1 * seconds
     assert_same(finish(method, mode, runs, folder / "end")[0], straight)
     assert_whole(runs)
     assert not [path for path in runs.glob("*/*/*/*/**/.*") if path.is_file()]
