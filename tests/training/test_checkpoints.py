@@ -48,7 +48,7 @@ def test_the_next_checkpoint_tells_that_one_was_not_written(tmp_path):
     (tmp_path / "file").write_text("")
     io.save_checkpoint({"state_dict": {}}, tmp_path / "file" / "last.ckpt")
     with pytest.raises(InputError, match=r"cannot write .*file"):
-        io.save_checkpoint({"state_dict": {}}, tmp_path / "last.ckpt")
-    io.save_checkpoint({"state_dict": {}}, tmp_path / "last.ckpt")
+        io.save_checkpoint({"state_dict": {}, "epoch": 1}, tmp_path / "last.ckpt")
+    io.save_checkpoint({"state_dict": {}, "epoch": 1}, tmp_path / "last.ckpt")
     io.teardown()
-    assert read_checkpoint(tmp_path / "last.ckpt") == {"state_dict": {}}
+    assert read_checkpoint(tmp_path / "last.ckpt")["state_dict"] == {}

@@ -84,10 +84,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"checkpoint: {path} is not one (a truncated or foreign file); remove it, or use --force"
         ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise InputError(
-            f"checkpoint: {path} is not one of a training (it has no 'state_dict'); remove it, or use --force"
-        )
+    for name, kind in (("state_dict", dict), ("epoch", int)):
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
+            raise InputError(
+                f"checkpoint: {path} is not one of a training (it has no {name}); remove it, or use --force"
+            )
     return checkpoint
 
 
