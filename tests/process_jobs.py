@@ -61,13 +61,13 @@ class Watch(pl.Callback):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         for name, parameter in pl_module.named_parameters():
             if parameter.grad is not None:
-                self.seen.setdefault(name, parameter.grad.detach().clone().numpy())
+                self.seen.setdefault(name, parameter.grad.detach().clone().numpy(force=True))
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.seen["loss"] = outputs["loss"].numpy()
+        self.seen["loss"] = outputs["loss"].numpy(force=True)
 
 
-def one_step(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]:
+def one_step(name: str, folder: Path, devices: Devices) -> dict[str, np.ndarray]:
     """Loss and gradients of the first training step."""
     data = tiny_data()
     method = tiny_method(name, data)
@@ -78,9 +78,7 @@ def one_step(name: str, folder: Path, n_processes: int) -> dict[str, np.ndarray]
         "precision": "64-true",
         "enable_progress_bar": False,
     }
-    trainer = build_trainer(
-        folder / name, Devices("cpu", n_processes), settings, seed=0, loggers=[], validates=False
-    )
+    trainer = build_trainer(folder / name, devices, settings, seed=0, loggers=[], validates=False)
     watch = Watch()
     trainer.callbacks = [FrozenStatistics(), EpochDraws(0), watch]
     trainer.fit(method, datamodule=data)
@@ -115,7 +113,7 @@ def steps(folder: Path, rank: int, n_processes: int) -> None:
     for name in sorted(METHODS):
         found = codes(name, folder, n_processes)
         if name in TRAINED:
-            found |= one_step(name, folder, n_processes)
+            found |= one_step(name, folder, Devices("cpu", n_processes))
         if rank == 0:
             np.savez(folder / f"{name}.npz", **found)
 

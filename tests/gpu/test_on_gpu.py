@@ -1,5 +1,11 @@
 """What only a GPU can show: every method fits, resumes and encodes there, and no step waits for it."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -11,15 +17,21 @@ from fghash import api
 from fghash.batch import Reads
 from fghash.cli import main
 from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
+from fghash.errors import InputError
 from fghash.evaluation import evaluate
 from fghash.feature_cache import FeatureJob, use_cached_features
 from fghash.registry import METHODS
 from fghash.store import RunFolder
+from fghash.training.checkpoints import read_checkpoint
 from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
+from fghash.training.non_finite import FAILED
 from fghash.training.trainer import Devices, build_trainer
 from image_folder import write_images
+from process_jobs import one_step
 from test_feature_cache import job
+from training import test_exact_resume as exact
+from training import test_non_finite as non_finite
 
 SMALL = [
     "--data.image_size",
@@ -206,3 +218,71 @@ def test_features_from_the_gpu_are_those_of_the_cpu(images, tmp_path):
 def test_a_head_on_cached_features_fits(name, images, tmp_path):
     more = ["--backbone.freeze", "all", "--data.features", str(tmp_path / "cache")]
     assert fit(images, tmp_path / "runs", *more, method=name) == 0
+
+
+@pytest.mark.parametrize("name", ["hashnet", "phpq", "dpq", "exchnet", "fph", "adsh"])
+def test_a_signal_stops_it_within_an_epoch_and_it_goes_on(name, tmp_path):
+    """The same items in the same order; what the epoch gathered and the draws come back."""
+    gpu = Devices("gpu", 1)
+    _, whole = exact.trained(name, tmp_path / "whole", devices=gpu)
+    number, first = exact.trained(name, tmp_path / "stopped", signal_at=2, devices=gpu)
+    assert number == 15
+    assert read_checkpoint(tmp_path / "stopped" / LAST)["within_epoch"]["generators"][0]["cuda"].numel()
+    method, rest = exact.trained(name, tmp_path / "stopped", devices=gpu)
+    met = dict.fromkeys(map(str, [*first.items, *rest.items]))
+    assert list(met) == list(map(str, whole.items))
+    assert all(value.isfinite().all() for value in method.state_dict().values())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_loss_and_gradients_are_those_of_the_cpu(name, tmp_path):
+    """In float64, on the same batch."""
+    cpu, gpu = (one_step(name, tmp_path / kind, Devices(kind, 1)) for kind in ("cpu", "gpu"))
+    assert cpu.keys() == gpu.keys()
+    for key, value in cpu.items():
+        scale = max(1.0, np.abs(value).max(initial=0))
+        assert np.abs(value - gpu[key]).max(initial=0) <= 1e-6 * scale, key
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "16-mixed"}, {"accumulate_grad_batches": 2}])
+def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(settings, tmp_path):
+    with pytest.raises(InputError, match="train/loss: nan at step"):
+        non_finite.train("hashnet", tmp_path, devices=Devices("gpu", 1), **settings)
+    failed = read_checkpoint(tmp_path / "run" / "checkpoints" / FAILED)
+    assert all(value.isfinite().all() for value in failed["state_dict"].values())
+
+
+def test_a_batch_that_is_left_out_changes_nothing(tmp_path):
+    _, method, watch = non_finite.train("phpq", tmp_path, skips=9, devices=Devices("gpu", 1))
+    assert sum(bad for bad, _ in watch.steps) > 0
+    assert all(value.isfinite().all() for value in method.state_dict().values())
+
+
+def test_the_command_stops_on_sigterm_and_ends_as_if_nothing_had_been(images, tmp_path):
+    """Deterministic sums, so that the codes can be compared bit for bit."""
+    words = [
+        sys.executable, "-c", "import sys; from fghash.cli import main; sys.exit(main())", "fit", "--method",
+        "hashnet", "--data", "folder", "--data.root", str(images), *SMALL, "--trainer.max_epochs", "60",
+        "--gpus", "1", "--checkpoint_minutes", "0.001", "--trainer.deterministic", "true",
+    ]  # fmt: skip
+    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+    def start(runs):
+        return subprocess.Popen([*words, "--runs", str(runs)], stderr=subprocess.PIPE, env=environment)
+
+    assert start(tmp_path / "straight").wait(200) == 0
+    process = start(tmp_path / "stopped")
+    while not list((tmp_path / "stopped").glob("*/*/*/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=100)[1].decode()
+    assert process.returncode == 143, said
+    assert "stopped by SIGTERM, saved in epoch" in said
+    assert start(tmp_path / "stopped").wait(200) == 0
+    first, second = (
+        RunFolder(path.parent).read_codes(16, "network", "gallery")[0].bits
+        for runs in ("straight", "stopped")
+        for path in (tmp_path / runs).glob("*/*/*/*/config.yaml")
+    )
+    assert np.array_equal(first, second)

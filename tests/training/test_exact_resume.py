@@ -16,6 +16,7 @@ from fghash.training.lean_loop import use_lean_loop
 from fghash.training.trainer import Devices, build_trainer
 
 EPOCHS = 3
+CPU = Devices("cpu", 1)
 MODES = {
     "validated": {},
     "validated within an epoch": {"val_check_interval": 3},
@@ -54,7 +55,7 @@ class Noted(pl.Callback):
         )
 
 
-def trained(name, folder, *, signal_at=None, **settings):
+def trained(name, folder, *, signal_at=None, devices=CPU, **settings):
     """The method after training from ``last.ckpt``, if there is one, and what was seen on the way."""
     validates = any(key.startswith("val") for key in settings)
     settings.pop("validated", None)
@@ -62,7 +63,7 @@ def trained(name, folder, *, signal_at=None, **settings):
     method = tiny_method(name, data)
     data.train_order = method.train_sampler(data.train_labels)
     trainer = build_trainer(
-        folder, Devices("cpu", 1), {"max_epochs": EPOCHS, "enable_progress_bar": False, **settings},
+        folder, devices, {"max_epochs": EPOCHS, "enable_progress_bar": False, **settings},
         seed=3, loggers=[], validates=validates, checkpoint_seconds=3600,
     )  # fmt: skip
     noted = Noted()

@@ -20,6 +20,7 @@ from fghash.training.lean_loop import use_lean_loop
 from fghash.training.non_finite import FAILED, FAILURE, FiniteLoss
 from fghash.training.trainer import Devices, build_trainer
 
+CPU = Devices("cpu", 1)
 BAD = {12, 37, 50}  # items whose loss is no number
 SMALL = [
     "--method", "hashnet", "--data.families", "2", "--data.train_images", "10", "--data.query_images", "3",
@@ -57,12 +58,12 @@ class Weights(pl.Callback):
         self.steps.append((bool(BAD & set(batch.index.tolist())), state))
 
 
-def train(name, folder, skips=0, *, epochs=2, value=math.nan, spoil=True, **settings):
+def train(name, folder, skips=0, *, epochs=2, value=math.nan, spoil=True, devices=CPU, **settings):
     data = tiny_data(train_images=10)
     method = tiny_method(name, data)
     data.train_order = method.train_sampler(data.train_labels)
     trainer = build_trainer(
-        folder / "run" / "checkpoints", Devices("cpu", 1),
+        folder / "run" / "checkpoints", devices,
         {"max_epochs": epochs, "enable_progress_bar": False, **settings},
         seed=3, loggers=[], validates=False, checkpoint_seconds=3600, skips=skips,
     )  # fmt: skip

@@ -84,12 +84,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"checkpoint: {path} is not one (a truncated or foreign file); remove it, or use --force"
         ) from error
+    values: dict[str, Any] = checkpoint if isinstance(checkpoint, dict) else {}
     for name, kind in (("state_dict", dict), ("epoch", int)):
-        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
+        if not isinstance(values.get(name), kind):
             raise InputError(
                 f"checkpoint: {path} is not one of a training (it has no {name}); remove it, or use --force"
             )
-    return checkpoint
+    return values
 
 
 def _write(checkpoint: dict[str, Any], target: Path) -> None:

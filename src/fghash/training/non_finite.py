@@ -35,7 +35,8 @@ class FiniteLoss(Callback):
     def __init__(self, folder: Path | None, skips: int = 0) -> None:
         self.folder, self.skips = folder, skips
         self.skipped: list[list[int]] = []  # epoch and batch of what was left out
-        self._drawn: Tensor | None = None
+        self._drawn: Tensor | None = None  # the generators' state, here and on the device
+        self._drawn_there: Tensor | None = None
         self._sums: dict[str, Any] = {}
         self._buffers: dict[str, Tensor] = {}
         self._looks: list[_Look] = []
@@ -44,6 +45,8 @@ class FiniteLoss(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Remember what a step changes before its loss is known."""
         self._drawn = torch.get_rng_state()
+        if pl_module.device.type == "cuda":
+            self._drawn_there = torch.cuda.get_rng_state(pl_module.device)
         if self.skips and batch_idx % trainer.accumulate_grad_batches == 0:
             self._sums = pl_module.epoch_terms.state()
             self._buffers = {name: value.clone() for name, value in pl_module.named_buffers()}
@@ -111,6 +114,8 @@ class FiniteLoss(Callback):
         assert self.folder is not None
         if self._drawn is not None:
             torch.set_rng_state(self._drawn)
+        if self._drawn_there is not None:
+            torch.cuda.set_rng_state(self._drawn_there)
         trainer.save_checkpoint(self.folder / FAILED)
         if trainer.is_global_zero:
             io: Any = trainer.strategy.checkpoint_io

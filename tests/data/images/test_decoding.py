@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fghash.data.images.decoding import read_image
+from fghash.data.images.decoding import image_shape, read_image
 from fghash.errors import InputError
 
 RED = (200, 30, 40)
@@ -120,3 +121,15 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes):
 def test_missing_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"gone\.jpg: no such file"):
         read_image(tmp_path / "gone.jpg")
+
+
+def test_an_image_beyond_the_pixel_limit_is_refused(tmp_path):
+    """Two hundred million pixels in a file of a few kilobytes."""
+    path = tmp_path / "bomb.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Image.new("1", (20_000, 10_000)).save(path)
+        with pytest.raises(InputError, match=r"bomb.png: .*exceeds limit of 178956970 pixels"):
+            read_image(path)
+        with pytest.raises(InputError, match=r"bomb.png"):
+            image_shape(path)
