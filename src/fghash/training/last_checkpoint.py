@@ -55,6 +55,20 @@ class KeepLast(Checkpoint):
         wanted = self.agreement.of_all(trainer, self.signals.received, due, now=True)
         self._save(trainer, pl_module, *wanted)
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listen no more."""
+        self.signals.release()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Listen no more."""
+        self.signals.release()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen no more."""
+        self.signals.release()
+
     def _save(self, trainer: pl.Trainer, method: pl.LightningModule, stop: int, due: bool) -> None:
         if stop or due:
             require_finite(method, trainer.global_step)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from types import FrameType
+from typing import Any
 
 from fghash.errors import Stopped
 
@@ -23,13 +24,19 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = 0
         self._owner = os.getpid()
+        self._before: dict[int, Any] = {}
 
     def watch(self) -> None:
-        """From now on; Lightning puts the handlers of before back when its training ends."""
+        """From now on, until :meth:`release`."""
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may set handlers
         for number in (signal.SIGINT, signal.SIGTERM, *([REQUEUE] if _slurm_job() else [])):
-            signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
+
+    def release(self) -> None:
+        """As it was before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:

@@ -133,7 +133,7 @@ def build_trainer(
         "enable_model_summary": False,
     }
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **{**defaults, **settings},
             accelerator=devices.accelerator,
             devices=list(devices.chosen) or devices.count,
@@ -147,6 +147,13 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"--trainer: {str(error).strip().splitlines()[0]}") from error
+    # Lightning's own handlers swallow a SIGTERM while it predicts; those of KeepLast are enough
+    trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+    return trainer
+
+
+def _no_handlers() -> None:
+    """In place of Lightning's."""
 
 
 def _precision(wanted: Any) -> Any:
