@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_a_second_signal_does_not_wait(training, tmp_path):
     process = training()
     deadline = time.monotonic() + 60
     while process.is_alive() and time.monotonic() < deadline:
-        os.kill(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     assert process.exitcode in (143, -signal.SIGTERM)
     (kept,) = (tmp_path / "runs").glob("*/*/*/*/checkpoints/last.ckpt")
