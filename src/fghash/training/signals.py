@@ -42,6 +42,7 @@ class StopSignals:
         if os.getpid() != self._owner:
             return  # a loading process: it ends when this one does
         if self.received:
+            self.release()  # a third one ends the process as it does any other
             raise Stopped(number)
         self.received = number
 
