@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,7 +23,7 @@ from fghash.backbone import GIVEN, Backbone, GivenFeatures
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.display import harmless
 from fghash.encoding import EncodedSplit, encode
-from fghash.errors import InputError
+from fghash.errors import InputError, Stopped
 from fghash.evaluation import RetrievalProtocol
 from fghash.feature_cache import FeatureJob, check_frozen, use_cached_features
 from fghash.files import full_disk
@@ -42,6 +43,7 @@ from fghash.training.fitting import fit_closed_form
 from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
+from fghash.training.signals import ending_on_sigterm
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
@@ -103,6 +105,11 @@ def fit(config: RunConfig, say: Say = silent, watch: Watch | None = None) -> Out
     Raises:
         InputError: something in ``config`` cannot be had; nothing on disk was changed.
     """
+    with ending_on_sigterm():
+        return _fit(config, say, watch)
+
+
+def _fit(config: RunConfig, say: Say, watch: Watch | None) -> Outcome:
     devices = choose_devices(config.gpus, config.cpus)
     run = replace(prepare(config, say if _first() else silent), watch=watch if _first() else None)
     require_writable(config.runs)
@@ -251,9 +258,10 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_config(loggers, document(run.config))
     if _first():
         _write_config(run)  # fghash replay reads it, should the training fail
-    train(trainer, run)
-    trained = time.time()
-    queries, gallery = encode(trainer, run.method, run.data)
+    with _together(trainer):
+        train(trainer, run)
+        trained = time.time()
+        queries, gallery = encode(trainer, run.method, run.data)
     if not trainer.is_global_zero:
         return  # the first process scores, after the others have left
     encoded = time.time()
@@ -276,6 +284,18 @@ def _train_and_store(run: Run, devices: Devices) -> None:
     log_scores(loggers, [{**record.scores, "gallery_codes": record.gallery_codes} for record in records])
     log_results(loggers, followed, run.data, scored[0], run.config.data.name)
     finish(loggers)
+
+
+@contextmanager
+def _together(trainer: pl.Trainer) -> Iterator[None]:
+    """Where this process ends early, so do those that it started: they would wait for it."""
+    try:
+        yield
+    except BaseException as error:
+        launcher = trainer.strategy.launcher
+        if launcher is not None and not (isinstance(error, Stopped) and error.kept):  # then they know
+            launcher.kill(signal.SIGTERM)
+        raise
 
 
 def cache_features(run: Run, devices: Devices) -> None:
