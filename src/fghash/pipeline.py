@@ -43,6 +43,7 @@ from fghash.training.fitting import fit_closed_form
 from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
+from fghash.training.non_finite import FAILED, FAILURE, FiniteLoss
 from fghash.training.signals import ending_on_sigterm
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
@@ -324,6 +325,9 @@ def train(trainer: pl.Trainer, run: Run) -> None:
         best = read_checkpoint(run.folder.checkpoints / BEST)
         run.method.on_load_checkpoint(best)
         run.method.load_state_dict(best["state_dict"])
+    if _first():
+        for name in (FAILED, FAILURE):  # of an earlier attempt that stopped
+            (run.folder.checkpoints / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -461,6 +465,7 @@ def _provenance(run: Run, trainer: pl.Trainer, times: dict[str, Any]) -> dict[st
         "precision": str(trainer.precision),
         "encoded_images": len(run.data.query_items) + len(run.data.gallery_items),
         "parameters": _parameters(run.method),
+        "batches_left_out": _left_out(trainer),
         "peak_memory_mb": _peak_memory(trainer),
         "sync_batchnorm": bool(run.config.trainer.get("sync_batchnorm", several)),
         "backbone_weights": run.config.backbone.weights,
@@ -468,6 +473,11 @@ def _provenance(run: Run, trainer: pl.Trainer, times: dict[str, Any]) -> dict[st
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **times,
     }
+
+
+def _left_out(trainer: pl.Trainer) -> int:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return sum(len(each.skipped) for each in callbacks if isinstance(each, FiniteLoss))
 
 
 def _parameters(method: HashingMethod) -> dict[str, int]:

@@ -149,6 +149,8 @@ def test_the_command_stops_in_a_line_and_replay_shows_the_step(tmp_path, capsys)
     assert found["module"] or found["gradients"]
     assert found["failure"]["items"]
     assert found["terms"] == found["failure"]["terms"]
+    assert main(["runs", "list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("failed ")
     assert main(["replay", run, "--gpus", "0"]) == 0
     assert "the loss is nan again" in capsys.readouterr().out
 
@@ -177,3 +179,26 @@ def test_what_cannot_be_replayed_is_one_line(damage, tmp_path, capsys):
         (tmp_path / "run" / "config.yaml").write_text("method: hashnet\ndata: synthetic\n")
     assert main(["replay", str(tmp_path / "run"), "--gpus", "0"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_what_was_left_out_stands_beside_the_scores(tmp_path, capsys, monkeypatch):
+    """And the failure of an earlier attempt is gone once the training has ended."""
+    from fghash.methods.hashnet import HashNet
+
+    loss = HashNet.loss
+
+    def wrong(self, batch):
+        terms = loss(self, batch)
+        return {name: term + (math.nan if 7 in batch.index.tolist() else 0) for name, term in terms.items()}
+
+    monkeypatch.setattr(HashNet, "loss", wrong)
+    words = ["fit", *SMALL, "--runs", str(tmp_path), "--optim.lr", "0.01", "--trainer.max_epochs", "3"]
+    assert main(words) == 2
+    assert list(tmp_path.glob("*/*/*/*/checkpoints/failure.json"))
+    capsys.readouterr()
+    assert main([*words, "--on_nan", "skip", "3"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("fghash: train/loss: not finite in epoch") == 3
+    (provenance,) = tmp_path.glob("*/*/*/*/provenance.json")
+    assert json.loads(provenance.read_text())["batches_left_out"] == 3
+    assert not list(tmp_path.glob("*/*/*/*/checkpoints/fail*"))

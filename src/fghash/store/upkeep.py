@@ -23,7 +23,8 @@ _OLD = 24 * 3600  # seconds after which a temporary file belongs to nobody
 
 @dataclass(frozen=True)
 class RunState:
-    """A run's folder: ``finished``, ``unfinished`` (no scores), or ``running`` (its lock names a process).
+    """A run's folder: ``finished``, ``unfinished`` (no scores), ``failed`` (it stopped at a loss that is no
+    number; ``fghash replay`` looks into it), or ``running`` (its lock names a process).
 
     Bytes of the whole folder and of its checkpoints; ``map`` of its first record; whether time ``cut`` it.
     """
@@ -119,7 +120,8 @@ def _state(folder: Path) -> RunState:
     sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     checkpoints = sum(size for path, size in sizes.items() if path.suffix == ".ckpt")
     score = records[0].scores.get("map") if records else None
-    state = "finished" if records else "running" if held else "unfinished"
+    failed = (folder / "checkpoints" / "failure.json").is_file()
+    state = "finished" if records else "running" if held else "failed" if failed else "unfinished"
     number = float(score) if isinstance(score, int | float) else None
     cut = any(record.stopped_by_time for record in records)
     return RunState(folder, state, number, sum(sizes.values()), checkpoints, cut)

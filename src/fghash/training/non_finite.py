@@ -19,6 +19,10 @@ from fghash.files import replacing
 FAILED, FAILURE = "failed.ckpt", "failure.json"
 
 
+class LeftOut(UserWarning):
+    """A batch was left out."""
+
+
 class FiniteLoss(Callback):
     """Looks at every loss before its gradients reach the weights.
 
@@ -90,7 +94,8 @@ class FiniteLoss(Callback):
                 method.get_buffer(name).copy_(before)
         rank_zero_warn(
             f"train/loss: not finite in epoch {trainer.current_epoch}, batch {trainer.fit_loop.batch_idx}, "
-            f"which is left out ({len(self.skipped)} of {self.skips})"
+            f"which is left out ({len(self.skipped)} of {self.skips})",
+            category=LeftOut,
         )
 
     def _require(self, trainer: pl.Trainer, method: Any, look: _Look) -> None:
