@@ -11,6 +11,8 @@ import pytest
 Refused = Callable[..., str]
 
 FIT = ["fit", "--method", "hashnet"]
+TUNE = ["tune", "--method", "hashnet", "--data", "synthetic", "--data.validation", "0.2"]
+CANNOT = ["fit", "--data", "synthetic", "--gpus", "0", "--trainer.accumulate_grad_batches", "2"]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,13 @@ FIT = ["fit", "--method", "hashnet"]
         ([*FIT, "--bits", "8.5"], "--bits: .*got '8.5'"),
         ([*FIT, "--gpus", "-1"], "--gpus: expected a whole number of at least 0, got '-1'"),
         ([*FIT, "--seed", "x"], "--seed: "),
+        ([*FIT, "--on_nan", "skip"], "--on_nan: .*expected stop, or skip and a number"),
+        ([*FIT, "--on_nan", "skip", "0"], "--on_nan: expected a whole number of at least 1, got '0'"),
+        ([*FIT, "--on_nan"], "--on_nan: a value is missing"),
+        ([*FIT, "--checkpoint_minutes", "-1"], "--checkpoint_minutes: expected a number from 0 to 1440"),
+        ([*TUNE, "--cpus", "2"], "--cpus: 2, not available here: a trial trains on one process"),
+        ([*CANNOT, "--method", "dpq"], "--trainer.accumulate_grad_batches: 2, dpq cannot: it has several"),
+        ([*CANNOT, "--method", "itq"], "--trainer.accumulate_grad_batches: 2, itq cannot: .* closed form"),
         ([*FIT, "--score_at", "0.5"], "--score_at: 0.5, expected --data.validation above 0"),
         ([*FIT, "--score_at", "0,1"], "--score_at: 0, expected parts of the training above 0"),
         ([*FIT, "--score_at", "0.5,x"], "--score_at: expected a number"),

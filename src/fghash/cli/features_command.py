@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     if where in (None, "ram"):
         raise InputError(f"--data.features: {where or 'none'}, expected the folder to store them in")
     check_source(request)
-    check_gpus(request)
+    check_gpus(request, "use --processes")
     check_files(request)
     return _build([layer.values for layer in layers], str(where), kinds, processes)
 

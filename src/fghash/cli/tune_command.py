@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     layers = [*map(read_config, flags.configs), flag_layer(flags.values)]
     request = choose(layers)
     check_source(request)
-    check_gpus(request)
+    check_gpus(request, "a trial trains on one process")
     check_files(request)
     out = _folder(own["out"])
     plan = _plan([layer.values for layer in layers], own)

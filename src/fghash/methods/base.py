@@ -284,7 +284,15 @@ class HashingMethod(pl.LightningModule, ABC):
 
     @torch.no_grad()
     def _encoded(self, batch: Batch, queries: bool) -> Encoded:
-        codes, embedding = self.encode_and_embed(self.read(batch).features, queries)
+        try:
+            codes, embedding = self.encode_and_embed(self.read(batch).features, queries)
+        except InputError as error:
+            if "finite" not in str(error):
+                raise
+            raise InputError(
+                f"codes: {type(self).__name__} gives numbers that are not finite ({error}): lower --optim.lr, "
+                "or another --trainer.precision"
+            ) from error
         return Encoded(batch.index.cpu().numpy(), batch.labels.cpu().numpy(), codes, embedding)
 
     def _gathered(self, tensor: Tensor, grads: bool) -> Tensor:
