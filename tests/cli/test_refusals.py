@@ -35,8 +35,6 @@ CANNOT = ["fit", "--data", "synthetic", "--gpus", "0", "--trainer.accumulate_gra
         ([*FIT, "--on_nan"], "--on_nan: a value is missing"),
         ([*FIT, "--checkpoint_minutes", "-1"], "--checkpoint_minutes: expected a number from 0 to 1440"),
         ([*TUNE, "--cpus", "2"], "--cpus: 2, not available here: a trial trains on one process"),
-        ([*CANNOT, "--method", "dpq"], "--trainer.accumulate_grad_batches: 2, dpq cannot: it has several"),
-        ([*CANNOT, "--method", "itq"], "--trainer.accumulate_grad_batches: 2, itq cannot: .* closed form"),
         ([*FIT, "--score_at", "0.5"], "--score_at: 0.5, expected --data.validation above 0"),
         ([*FIT, "--score_at", "0,1"], "--score_at: 0, expected parts of the training above 0"),
         ([*FIT, "--score_at", "0.5,x"], "--score_at: expected a number"),
@@ -105,3 +103,11 @@ def test_a_runs_folder_that_cannot_be_made(refused: Refused, tmp_path: Path) -> 
 
 def assert_matches(line: str, pattern: str) -> None:
     assert re.search(pattern, line), line
+
+
+@pytest.mark.parametrize(("method", "why"), [("dpq", "it has several optimisers"), ("itq", ".* closed form")])
+def test_what_a_method_cannot_do_is_refused_before_anything_is_written(method, why, tmp_path, capsys):
+    assert main([*CANNOT, "--method", method, "--runs", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert re.search(f"--trainer.accumulate_grad_batches: 2, {method} cannot: {why}", said[-1])
+    assert not list(tmp_path.glob("runs/*/*"))

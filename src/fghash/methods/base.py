@@ -290,8 +290,8 @@ class HashingMethod(pl.LightningModule, ABC):
             if "finite" not in str(error):
                 raise
             raise InputError(
-                f"codes: {type(self).__name__} gives numbers that are not finite ({error}): lower --optim.lr, "
-                "or another --trainer.precision"
+                f"codes: {type(self).__name__} gives numbers that are not finite ({error}): "
+                "lower --optim.lr, or another --trainer.precision"
             ) from error
         return Encoded(batch.index.cpu().numpy(), batch.labels.cpu().numpy(), codes, embedding)
 
