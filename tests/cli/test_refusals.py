@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fghash.cli import main
+
 Refused = Callable[..., str]
 
 FIT = ["fit", "--method", "hashnet"]
