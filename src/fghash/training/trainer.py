@@ -37,6 +37,7 @@ _CHATTER = (
     ".*Experiment logs directory.*", ".*lr_scheduler.step.*", ".*Trainer.fit. stopped.*", ".*max_epochs=0.*",
     ".*in eval mode at the start of training.*", ".*TF32.*", ".*across ranks is zero.*", ".*sync_dist=True.*",
     ".*all_gather is deprecated.*", ".*resuming from a checkpoint that ended before.*",
+    ".*callbacks used to create the checkpoint need.*",
 )  # fmt: skip
 
 
