@@ -99,7 +99,7 @@ def _failure(path: Path) -> dict[str, Any]:
             "items": [int(each) for each in values["items"]],
             "names": [str(each) for each in values["names"]],
         }  # fmt: skip
-    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (InputError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"run: '{path}' is damaged ({error})") from None
 
 

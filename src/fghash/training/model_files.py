@@ -106,5 +106,13 @@ def load_model(folder: Path) -> StoredModel:
         number, width = int(facts["num_classes"]), int(facts.get("width", 0))
         frozen = load_file(folder / BACKBONE) if (folder / BACKBONE).is_file() else {}
         return StoredModel({**frozen, **load_file(folder / WEIGHTS)}, number, names, width)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        TypeError,
+        SafetensorError,
+        RecursionError,
+    ) as error:
         raise InputError(f"run: the model in '{folder}' is damaged ({error})") from error
