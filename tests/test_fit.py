@@ -18,6 +18,7 @@ from fghash.presets import preset_names
 from fghash.registry import METHODS
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.within_epoch import EpochDraws
+from stored_codes import stored_codes
 
 SMALL = [
     "--data.families", "3", "--data.classes_per_family", "3", "--data.train_images", "8",
@@ -40,15 +41,6 @@ def fit(runs, *more, method="hashnet", epochs=2, bits=16):
         str(epochs),
     ]
     return main([*words, *SMALL, *more])
-
-
-def codes(runs):
-    """Every array of every file of codes below a runs folder, by its place in its run."""
-    found = {}
-    for path in sorted(runs.glob("*/*/*/*/codes/*/*.npz")):
-        with np.load(path) as arrays:
-            found |= {(path.parent.name, path.name, key): arrays[key] for key in arrays.files}
-    return found
 
 
 def same(first, second):
@@ -104,7 +96,7 @@ def test_a_training_that_time_ended_is_marked_and_its_budget_is_what_it_saw(tmp_
 def test_the_same_seed_gives_the_same_codes_and_another_seed_joins_the_row(straight, tmp_path):
     runs = tmp_path / "runs"
     assert fit(runs, epochs=4) == 0
-    assert same(codes(runs), codes(straight))
+    assert same(stored_codes(runs), stored_codes(straight))
     assert fit(runs, "--seed", "1", epochs=4) == 0
     (row,) = rows(runs)
     assert row["seeds"] == "2"
@@ -117,7 +109,7 @@ def test_the_printed_config_alone_reproduces_the_run(straight, tmp_path, capsys)
     printed = capsys.readouterr().out
     (tmp_path / "printed.yaml").write_text(printed)
     assert main(["fit", "--config", str(tmp_path / "printed.yaml")]) == 0
-    assert same(codes(tmp_path / "runs"), codes(straight))
+    assert same(stored_codes(tmp_path / "runs"), stored_codes(straight))
     (stored,) = (tmp_path / "runs").glob("*/*/*/*/config.yaml")
     assert yaml.safe_load(stored.read_text()) == yaml.safe_load(printed)
 
@@ -202,7 +194,7 @@ def test_killed_in_training_the_same_command_resumes_to_the_same_codes(tmp_path,
     capsys.readouterr()
     assert fit(runs, epochs=25) == 0
     assert "resuming from" in capsys.readouterr().out
-    assert same(codes(runs), codes(tmp_path / "straight"))
+    assert same(stored_codes(runs), stored_codes(tmp_path / "straight"))
 
 
 @pytest.mark.xdist_group("processes")
@@ -223,8 +215,8 @@ def test_killed_within_an_outer_iteration_the_same_command_resumes_to_the_same_c
     capsys.readouterr()
     assert fit(runs, *words, method=method, epochs=epochs) == 0
     assert "resuming from" in capsys.readouterr().out
-    assert {kind for kind, _, _ in codes(runs)} == {"16-network", "16-learned"}
-    assert same(codes(runs), codes(tmp_path / "straight"))
+    assert {kind for kind, _, _ in stored_codes(runs)} == {"16-network", "16-learned"}
+    assert same(stored_codes(runs), stored_codes(tmp_path / "straight"))
 
 
 def test_other_cutoffs_of_a_finished_run_need_no_training(straight, capsys):

@@ -20,6 +20,7 @@ from fghash.store.index import stored_runs
 from fghash.store.upkeep import problems
 from fghash.training.checkpoints import read_checkpoint
 from image_folder import write_images
+from stored_codes import stored_codes
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -72,14 +73,6 @@ def fit(place, way, images, log):
     return process.exitcode, log.read_text()
 
 
-def codes(place):
-    found = {}
-    for path in sorted(place.glob("runs/*/*/*/*/codes/*/[!.]*.npz")):
-        with np.load(path) as arrays:
-            found |= {(path.parent.name, path.name, key): arrays[key] for key in arrays.files}
-    return found
-
-
 def assert_whole(place):
     for run in stored_runs(place / "runs") if (place / "runs").is_dir() else ():
         assert not run.skipped
@@ -93,7 +86,7 @@ def fill_up(way, images, tmp_path, sizes):
     place = tmp_path / "disk"
     with disk(place, 2**28):
         assert fit(place, way, images, tmp_path / "straight.log")[0] == 0
-        straight = codes(place)
+        straight = stored_codes(place / "runs")
         needed = 2**28 - shutil.disk_usage(place).free
     full = 0
     for share in np.linspace(0.02, 0.99, sizes):
@@ -110,7 +103,7 @@ def fill_up(way, images, tmp_path, sizes):
             grow(place, 2**28)
             status, said = fit(place, way, images, tmp_path / "again.log")
             assert status == 0, said
-            found = codes(place)
+            found = stored_codes(place / "runs")
             assert found.keys() == straight.keys()
             assert all(np.array_equal(found[key], value) for key, value in straight.items())
             assert_whole(place)

@@ -21,6 +21,7 @@ import processes
 from fghash.store.index import stored_runs
 from fghash.store.upkeep import problems
 from fghash.training.checkpoints import read_checkpoint
+from stored_codes import stored_codes
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -99,22 +100,13 @@ class Attempt:
         return "\n".join(log.read_text() for log in self.logs if log.is_file())[-3000:]
 
 
-def codes(runs):
-    """Every array of every file of codes below a runs folder."""
-    found = {}
-    for path in sorted(runs.glob("*/*/*/*/codes/*/[!.]*.npz")):
-        with np.load(path) as arrays:
-            found |= {(path.parent.name, path.name, key): arrays[key] for key in arrays.files}
-    return found
-
-
 def finish(method, mode, runs, log):
     """Run to the end; the codes and the seconds."""
     began = time.monotonic()
     attempt = Attempt(method, mode, runs, log)
     assert attempt.wait(300), attempt.said
     assert [each.exitcode for each in attempt.processes] == [0] * len(attempt.processes), attempt.said
-    return codes(runs), time.monotonic() - began
+    return stored_codes(runs), time.monotonic() - began
 
 
 def assert_whole(runs):
@@ -147,7 +139,7 @@ def chain(method, mode, number, kills, folder):
         if attempt.wait(moments.uniform(0.1, seconds)):
             seconds = time.monotonic() - began  # quicker than before
             assert attempt.processes[0].exitcode == 0, attempt.said
-            assert_same(codes(runs), straight)
+            assert_same(stored_codes(runs), straight)
             shutil.rmtree(runs)
             round_ += 1
             runs = folder / str(round_)
