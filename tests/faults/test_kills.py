@@ -89,7 +89,7 @@ class Attempt:
                 os.kill(each.pid, number)
         self.processes[0].join(120)
         assert self.processes[0].exitcode is not None, self.said
-        if not self.wait(20):  # before they have met, one waits for the other; torchrun ends it then
+        if not self.wait(5):  # before they have met, one waits for the other; torchrun ends it then
             for each in self.processes:
                 each.kill()
             assert self.wait(20)
