@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,8 @@ import torch.distributed as dist
 from fghash.codes import Codes, RealCodes, concatenate
 from fghash.data.datamodule import RetrievalDataModule
 from fghash.methods.base import Encoded, HashingMethod
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def encode(
     return queries, gallery
 
 
-def gathered(parts: Sequence[Encoded]) -> list[Encoded]:
+def gathered(parts: Sequence[Part]) -> list[Part]:
     """The parts of all processes, on every process; one process gets its own back."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return list(parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -36,20 +36,21 @@ from fghash.settings.config import BackboneConfig, RunConfig, document, scientif
 from fghash.settings.identity import group_id, run_id
 from fghash.store import Record, RunFolder, environment, require_writable
 from fghash.store.rescore import rescore
-from fghash.store.upkeep import write_checksums
+from fghash.store.upkeep import FAILURE, write_checksums
 from fghash.training.callbacks import BEST, Budget, ScoredBudgets
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.fitting import fit_closed_form
 from fghash.training.last_checkpoint import LAST
 from fghash.training.lean_loop import use_lean_loop
 from fghash.training.model_files import save_model
-from fghash.training.non_finite import FAILED, FAILURE, FiniteLoss
+from fghash.training.non_finite import FAILED, FiniteLoss
 from fghash.training.signals import ending_on_sigterm
 from fghash.training.tracking import Followed, build_loggers, finish, log_config, log_scores
 from fghash.training.trainer import Devices, build_trainer, choose_devices
 
 Say = Callable[[str], None]
 Watch = Callable[[float], None]
+Kind = TypeVar("Kind")
 OWN_IMAGES = ("folder", "csv", "lists", "features")
 _LOST = ("gloo", "NCCL", "closed by peer", "reset by peer")  # of errors about a process that is gone
 _OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
@@ -361,17 +362,20 @@ def _trainer_errors(trainer: pl.Trainer, run: Run, resumed: Path | None) -> Iter
 
 def _began(trainer: pl.Trainer) -> bool:
     """Whether the training itself had begun, all checkpoints being read."""
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return any(each.began for each in callbacks if isinstance(each, Budget))
+    return any(each.began for each in _callbacks(trainer, Budget))
+
+
+def _callbacks(trainer: pl.Trainer, kind: type[Kind]) -> list[Kind]:
+    """Those of a kind."""
+    return [each for each in trainer.callbacks if isinstance(each, kind)]  # type: ignore[attr-defined]
 
 
 def budget(trainer: pl.Trainer, run: Run, seconds: float) -> dict[str, Any]:
     """What the training cost, as fields of a record."""
     if run.method.closed_form:
         return {"image_passes": len(run.data.train_labels), "train_seconds": round(seconds, 3)}
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    spent = next(each for each in callbacks if isinstance(each, Budget))
-    limits = [each for each in callbacks if isinstance(each, pl.callbacks.Timer)]
+    (spent,) = _callbacks(trainer, Budget)
+    limits = _callbacks(trainer, pl.callbacks.Timer)
     epochs = spent.batches // max(1, int(trainer.num_training_batches))
     ended = epochs >= (trainer.max_epochs or 0)
     return {
@@ -436,7 +440,7 @@ def _store(
             assert split.embedding is not None
             run.folder.write_embeddings(part, split.embedding, split.labels)
     run.folder.write_provenance(_provenance(run, trainer, times))
-    points = [each.points for each in trainer.callbacks if isinstance(each, ScoredBudgets)]  # type: ignore[attr-defined]
+    points = [each.points for each in _callbacks(trainer, ScoredBudgets)]
     if points:
         run.folder.write_budgets(points[0])
 
@@ -476,8 +480,7 @@ def _provenance(run: Run, trainer: pl.Trainer, times: dict[str, Any]) -> dict[st
 
 
 def _left_out(trainer: pl.Trainer) -> int:
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return sum(len(each.skipped) for each in callbacks if isinstance(each, FiniteLoss))
+    return sum(len(each.skipped) for each in _callbacks(trainer, FiniteLoss))
 
 
 def _parameters(method: HashingMethod) -> dict[str, int]:

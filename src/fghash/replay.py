@@ -18,11 +18,12 @@ from fghash.errors import InputError
 from fghash.pipeline import cache_features, prepare, silent
 from fghash.settings.resolve import configure
 from fghash.store.parsing import read_json
+from fghash.store.upkeep import FAILURE
 from fghash.training.lean_loop import use_lean_loop
-from fghash.training.non_finite import FAILED, FAILURE
+from fghash.training.non_finite import FAILED
 from fghash.training.trainer import build_trainer, choose_devices
 
-_OF_OTHERS = ("logger", "max_time", "profiler", "enable_progress_bar")
+_OF_OTHERS = ("max_time", "profiler")
 
 
 @dataclass

@@ -13,6 +13,7 @@ import signal
 import tarfile
 import warnings
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,17 +119,23 @@ KINDS = {
 }  # fmt: skip
 
 
+def spoiled(path: Path, seeds: range) -> Iterator[None]:
+    """The npz at that path, spoiled anew for each seed: in its arrays or in its bytes."""
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    for seed in seeds:
+        draw = random.Random(seed)
+        path.write_bytes(absurd_arrays(draw, arrays) if draw.random() < 0.6 else mutated(draw, whole))
+        yield
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_code_files(kind, tmp_path, cases):
     """What is read can be scored."""
     path = tmp_path / "codes.npz"
     save_codes(path, KINDS[kind], [0, 1, 0, 1])
-    whole = path.read_bytes()
-    with np.load(path) as file:
-        arrays = {key: file[key] for key in file.files}
-    for seed in cases(60):
-        draw = random.Random(seed)
-        path.write_bytes(absurd_arrays(draw, arrays) if draw.random() < 0.6 else mutated(draw, whole))
+    for _ in spoiled(path, cases(60)):
         with guarded(tmp_path):
             codes, labels = load_codes(path)
             assert len(codes) == len(labels)
@@ -140,12 +147,7 @@ def test_tie_groups(tmp_path, cases):
     codes = KINDS["binary"]
     path = tmp_path / "groups.npz"
     evaluate(codes, codes, [0, 1, 0, 1], [0, 1, 0, 1]).groups.save(path)
-    whole = path.read_bytes()
-    with np.load(path) as file:
-        arrays = {key: file[key] for key in file.files}
-    for seed in cases(40):
-        draw = random.Random(seed)
-        path.write_bytes(absurd_arrays(draw, arrays) if draw.random() < 0.6 else mutated(draw, whole))
+    for _ in spoiled(path, cases(40)):
         with guarded(tmp_path):
             TieGroups.load(path)
 

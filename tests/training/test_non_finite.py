@@ -14,10 +14,11 @@ from contract import tiny_data, tiny_method
 from fghash.cli import main
 from fghash.errors import InputError
 from fghash.settings.resolve import configure
+from fghash.store.upkeep import FAILURE
 from fghash.training.checkpoints import read_checkpoint
 from fghash.training.last_checkpoint import KeepLast
 from fghash.training.lean_loop import use_lean_loop
-from fghash.training.non_finite import FAILED, FAILURE, FiniteLoss
+from fghash.training.non_finite import FAILED, FiniteLoss
 from fghash.training.trainer import Devices, build_trainer
 
 CPU = Devices("cpu", 1)

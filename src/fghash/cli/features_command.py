@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fghash.errors import InputError
 from fghash.settings.flags import read_flags
 from fghash.settings.numbers import whole
-from fghash.settings.resolve import check_files, check_gpus, check_source, choose
+from fghash.settings.resolve import check_files, check_gpus, check_source, choose, refuse_cpus
 from fghash.settings.sources import Layer, flag_layer, merge, read_config
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def run(argv: Sequence[str]) -> int:
     if where in (None, "ram"):
         raise InputError(f"--data.features: {where or 'none'}, expected the folder to store them in")
     check_source(request)
-    check_gpus(request, "use --processes")
+    refuse_cpus(request, "use --processes")
+    check_gpus(request)
     check_files(request)
     return _build([layer.values for layer in layers], str(where), kinds, processes)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fghash.errors import InputError
 from fghash.settings.flags import read_flags
 from fghash.settings.numbers import whole, yes_or_no
-from fghash.settings.resolve import check_files, check_gpus, check_source, choose
+from fghash.settings.resolve import check_files, check_gpus, check_source, choose, refuse_cpus
 from fghash.settings.sources import flag_layer, notice, read_config
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def run(argv: Sequence[str]) -> int:
     layers = [*map(read_config, flags.configs), flag_layer(flags.values)]
     request = choose(layers)
     check_source(request)
-    check_gpus(request, "a trial trains on one process")
+    refuse_cpus(request, "a trial trains on one process")
+    check_gpus(request)
     check_files(request)
     out = _folder(own["out"])
     plan = _plan([layer.values for layer in layers], own)

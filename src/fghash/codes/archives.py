@@ -78,10 +78,12 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an .npz of codes and labels")
-    _refuse_bomb(path)
     try:
         with np.load(path, allow_pickle=False) as file:
+            _refuse_bomb(path, file.zip)
             arrays = {key: file[key] for key in file.files}
+    except InputError:
+        raise
     except Exception as error:  # damage shows as anything, from zipfile's errors to those of numpy's parser
         if "pickle" in str(error) and "allow_pickle=False" in str(error) and zipfile.is_zipfile(path):
             raise InputError(f"{path}: holds Python objects (a pickle), expected plain arrays") from None
@@ -92,13 +94,9 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _refuse_bomb(path: Path) -> None:
+def _refuse_bomb(path: Path, packed: zipfile.ZipFile) -> None:
     """Zeros shrink a thousandfold: a small file that would fill the memory is not one of codes."""
-    try:
-        with zipfile.ZipFile(path) as packed:
-            n_bytes = sum(member.file_size for member in packed.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return  # not readable, which reading it says
+    n_bytes = sum(member.file_size for member in packed.infolist())
     if n_bytes > max(_ROOM, _RATIO * path.stat().st_size):
         raise InputError(f"{path}: {path.stat().st_size:,} bytes that unpack to {n_bytes:,}, refused")
 

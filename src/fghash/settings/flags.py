@@ -24,7 +24,7 @@ SINGLE = (
 )  # fmt: skip
 
 _SWITCHES = {"--force": "force", "--print_config": "print_config", "--help": "help", "-h": "help"}
-_MANY = {"--cutoffs": "cutoffs", "--on_nan": "on_nan"}  # the flags that take several words
+_MANY = ("--cutoffs", "--on_nan")  # the flags that take several words
 
 
 @dataclass
@@ -51,7 +51,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
         elif not word.startswith("--") or len(word) == 2:
             raise InputError(f"unexpected '{word}{given}{text}': settings are given as --name value")
         elif word in _MANY:
-            flags.values[_MANY[word]] = text if given else _several(word, words)
+            flags.values[word[2:]] = text if given else _several(word, words)
         elif word == "--config":
             flags.configs.append(Path(text if given else _value(word, words)))
         else:

@@ -258,17 +258,23 @@ def _check_section(layer: Layer, section: str, owner: str, known: Mapping[str, P
             raise InputError(f"{label}: expected {known[key].words}, got {short(value)}")
 
 
-def check_gpus(request: Request, instead_of_cpus: str = "") -> None:
-    """Refuse more GPUs than the driver knows, without importing torch.
+def refuse_cpus(request: Request, instead: str) -> None:
+    """Refuse processes on the CPU for a command that has another way, which ``instead`` says.
 
-    ``instead_of_cpus``: for a command that does not train on several CPU processes, what serves there.
+    Raises:
+        InputError: they were requested.
+    """
+    if request.single.get("cpus") is not None:
+        raise InputError(f"--cpus: {request.single['cpus']}, not available here: {instead}")
+
+
+def check_gpus(request: Request) -> None:
+    """Refuse more GPUs than the driver knows, without importing torch.
 
     Raises:
         InputError: fewer GPUs are there; never a silent fallback.
     """
     asked = request.single.get("gpus")
-    if instead_of_cpus and request.single.get("cpus") is not None:
-        raise InputError(f"--cpus: {request.single['cpus']}, not available here: {instead_of_cpus}")
     if request.single.get("cpus") is not None and asked:
         raise InputError(
             f"--cpus: {request.single['cpus']} beside --gpus {asked}, expected one of the two (--gpus 0)"

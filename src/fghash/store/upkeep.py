@@ -15,7 +15,7 @@ from fghash.store.finished import finished
 from fghash.store.parsing import read_json
 from fghash.store.writing import write_text
 
-CHECKSUMS = "checksums.json"
+CHECKSUMS, FAILURE = "checksums.json", "failure.json"
 _CHECKED = ("codes", "items", "embeddings")  # folders whose files never change once a run is finished
 _MODEL = ("model.safetensors", "model.json", "backbone.safetensors", "config.yaml")
 _OLD = 24 * 3600  # seconds after which a temporary file belongs to nobody
@@ -120,7 +120,7 @@ def _state(folder: Path) -> RunState:
     sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     checkpoints = sum(size for path, size in sizes.items() if path.suffix == ".ckpt")
     score = records[0].scores.get("map") if records else None
-    failed = (folder / "checkpoints" / "failure.json").is_file()
+    failed = (folder / "checkpoints" / FAILURE).is_file()
     state = "finished" if records else "running" if held else "failed" if failed else "unfinished"
     number = float(score) if isinstance(score, int | float) else None
     cut = any(record.stopped_by_time for record in records)

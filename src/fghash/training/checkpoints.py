@@ -12,7 +12,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from fghash.errors import InputError
-from fghash.files import cannot_write, replacing
+from fghash.store.writing import replacing
 
 
 class SafeCheckpoints(TorchCheckpointIO):
@@ -95,11 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _write(checkpoint: dict[str, Any], target: Path) -> None:
     """Whole or not at all: a killed run leaves the old file or the new one."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(target, "runs", error) from error
-    with replacing(target, "runs") as temporary, temporary.open("wb") as file:
+    with replacing(target) as temporary, temporary.open("wb") as file:
         try:
             torch.save(checkpoint, file)
         except RuntimeError as error:

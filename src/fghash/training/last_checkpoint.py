@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -54,10 +53,6 @@ class KeepLast(Checkpoint):
         due = due and trainer.global_step != self._step  # an epoch that ends before its first step is none
         wanted = self.agreement.of_all(trainer, self.signals.received, due, now=True)
         self._save(trainer, pl_module, *wanted)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no more."""
-        self.signals.release()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -140,4 +135,4 @@ def _stop(trainer: pl.Trainer, number: int) -> None:
     kept = f"saved in epoch {trainer.current_epoch + 1} after step {trainer.global_step}"
     if number == REQUEUE and trainer.is_global_zero:
         kept += ", the job is requeued" if requeue() else ", but SLURM did not requeue the job"
-    raise Stopped(signal.Signals(number), kept if trainer.is_global_zero else "")
+    raise Stopped(number, kept if trainer.is_global_zero else "")

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fghash.errors import InputError
-from fghash.files import cannot_write, replacing
 from fghash.methods.base import HashingMethod
+from fghash.store.writing import replacing, write_text
 
 WEIGHTS, BACKBONE, FACTS = "model.safetensors", "backbone.safetensors", "model.json"
 
@@ -53,24 +53,19 @@ def save_model(
     if shared is not None and frozen and method.backbone.config.freeze == "all":
         state = {name: value for name, value in state.items() if name not in frozen}
         _link(frozen, shared / f"{method.backbone.content}.safetensors", folder / BACKBONE)
-    with replacing(folder / WEIGHTS, "runs") as temporary:
+    with replacing(folder / WEIGHTS) as temporary:
         _save(state, temporary)
     names = [str(name) for name in class_names]
     facts = {"num_classes": method.num_classes, "class_names": names, "width": method.backbone.width}
-    with replacing(folder / FACTS, "runs") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
 
 
 def _link(state: dict[str, Tensor], shared: Path, own: Path) -> None:
     """``own`` as another name of ``shared``, which is written if it is not there."""
     if not shared.is_file():
-        try:
-            shared.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(shared, "runs", error) from error
-        with replacing(shared, "runs") as temporary:
+        with replacing(shared) as temporary:
             _save(state, temporary)
-    with replacing(own, "runs") as temporary:
+    with replacing(own) as temporary:
         try:
             os.link(shared, temporary)
         except OSError:

@@ -14,9 +14,10 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from fghash.errors import InputError
-from fghash.files import replacing
+from fghash.store.upkeep import FAILURE
+from fghash.store.writing import write_text
 
-FAILED, FAILURE = "failed.ckpt", "failure.json"
+FAILED = "failed.ckpt"
 
 
 class LeftOut(UserWarning):
@@ -127,8 +128,7 @@ class FiniteLoss(Callback):
             io.wait()
             failure |= _items(trainer, failure["epoch"], failure["batch"])
             failure["terms"] = {name: str(value) for name, value in failure["terms"].items()}
-            with replacing(self.folder / FAILURE, "runs") as temporary:
-                temporary.write_text(json.dumps(failure, indent=1) + "\n", encoding="utf-8")
+            write_text(self.folder / FAILURE, json.dumps(failure, indent=1) + "\n")
 
 
 class _Look:

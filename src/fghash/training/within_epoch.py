@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
+
+from fghash.encoding import gathered
 
 KEY = "within_epoch"
 
@@ -56,7 +57,7 @@ class EpochDraws(Callback):
         if within_epoch(trainer):
             checkpoint[KEY] = {
                 "batches": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
-                "generators": _of_all(generators()),
+                "generators": gathered([generators()]),
                 "terms": pl_module.epoch_terms.state(),
                 "method": pl_module.epoch_state(),
             }
@@ -99,12 +100,3 @@ def set_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
-
-
-def _of_all(state: Any) -> list[Any]:
-    """The state of every process, on every one."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [state]
-    states: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(states, state)
-    return states
