@@ -23,7 +23,7 @@ help:  ## this list
 demo: $(VENV)/.ready  ## train METHOD on the embedded data set, print the table and the path of the CSV
 	$(BIN)/fghash fit --method $(METHOD) --data synthetic --gpus 0 --runs $(RUNS)
 
-test: $(VENV)/.ready-dev  ## run all tests and doctests
+test: $(VENV)/.ready-dev  ## run all tests and doctests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 lint: $(VENV)/.ready-dev  ## style, formatting, and who may import whom
