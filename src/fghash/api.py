@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -17,8 +19,9 @@ from torch.utils.data import DataLoader
 
 from fghash import pipeline
 from fghash.backbone import GIVEN, Backbone, GivenFeatures
+from fghash.backbone.weights import content_hash
 from fghash.batch import Batch, Features
-from fghash.codes import Codes, concatenate
+from fghash.codes import Codes, RealCodes, concatenate
 from fghash.data.images.decoding import read_image
 from fghash.data.images.resample import scaled, scaled_shape
 from fghash.data.images.transforms import EvaluationTransform, cut_batch
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedRun", "RunResult", "encode", "evaluate", "fit", "leaderboard", "load_run"]
 
-Image = str | Path | NDArray[np.uint8] | Tensor
+Image = str | Path | BinaryIO | NDArray[np.uint8] | Tensor
 _CACHES = {"cache", "features"}
 _THUMBNAIL = 96  # short side in pixels
 _HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -124,6 +127,24 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRu
     return LoadedRun(path, config, method.eval().to(device), transform, stored.class_names)
 
 
+def find_run(path: str | Path) -> Path:
+    """The run's folder: ``path`` itself, or the only finished run below it.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    path = Path(path)
+    if (path / "config.yaml").is_file():
+        return path
+    found = sorted(each.parent for each in path.rglob(FACTS)) if path.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"run: '{path}' is not the folder of a finished run, and none lies below it")
+    shown = ", ".join(str(each) for each in found[:5])
+    raise InputError(f"run: {len(found)} runs below '{path}', expected one of them: {shown}")
+
+
 def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | None:
     """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes.
 
@@ -207,7 +228,7 @@ class LoadedRun:
             batches: Iterable[Any] = (_images_of(batch) for batch in images)
         else:
             batches = self._transformed(images, batch_size or self.config.batch_size)
-        codes = [self._encoded(batch, queries) for batch in batches]
+        codes = [self.encode_batch(batch, queries) for batch in batches]
         if not codes:
             raise InputError("images: none, expected at least one")
         return concatenate(codes)
@@ -224,14 +245,42 @@ class LoadedRun:
             features = self.method.read(batch).features
             return self.method.encode_queries(features) if queries else self.method.encode(features)
 
-    def _encoded(self, images: Tensor, queries: bool) -> Codes:
+    @cached_property
+    def encoder(self) -> str:
+        """The encoder by content: weights, normalisation and image size. Codes of two encoders are never
+        compared.
+        """
+        backbone = self.method.backbone
+        pixels = [] if isinstance(backbone, GivenFeatures) else [*backbone.mean, *backbone.std]
+        about = f"{content_hash(self.method)} {self.transform.size} {pixels}"
+        return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+    def prepared(self, image: Image) -> NDArray[np.uint8]:
+        """One image as the network's batches have it: bytes (3, size, size), scaled and cropped.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._cropped([_pixels(image, self.transform.short_side)])[0].numpy()
+
+    def encode_batch(self, images: Tensor, queries: bool = False) -> Codes:
+        """Codes of images (b, 3, size, size), bytes or normalised floats."""
+        with self._read(images) as features:
+            return self.method.encode_queries(features) if queries else self.method.encode(features)
+
+    def encode_and_embed_batch(self, images: Tensor, queries: bool) -> tuple[Codes, RealCodes | None]:
+        """Codes of such images, and their real vectors where the method has them."""
+        with self._read(images) as features:
+            return self.method.encode_and_embed(features, queries)
+
+    @contextmanager
+    def _read(self, images: Tensor) -> Iterator[Features]:
+        """Their features, in the run's precision."""
         index = torch.arange(len(images))
-        method = self.method
         half = _HALF.get(str(self.config.trainer.get("precision", "")))
-        context = torch.autocast(method.device.type, half) if half else nullcontext()
+        context = torch.autocast(self.method.device.type, half) if half else nullcontext()
         with torch.inference_mode(), context:
-            features = method.read(Batch(images, index, index)).features
-            return method.encode_queries(features) if queries else method.encode(features)
+            yield self.method.read(Batch(images, index, index)).features
 
     def _transformed(self, images: Iterable[Image], batch_size: int) -> Iterator[Tensor]:
         given = [images] if isinstance(images, str | Path) else images
@@ -262,6 +311,8 @@ def _pixels(image: Image, short_side: int | None) -> NDArray[np.uint8]:
     """One image (h, w, 3) in bytes, its short side as the transform wants it."""
     if isinstance(image, str | Path):
         return read_image(Path(image), short_side)
+    if not isinstance(image, Tensor | np.ndarray) and hasattr(image, "read"):
+        return read_image(image, short_side)
     array = image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise InputError(f"images: an array {array.shape} of {array.dtype}, expected (h, w, 3) of uint8")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fghash.cli.options import Options
+from fghash.cli.options import Options, at_least
 from fghash.data.prepare.origins import SOURCES
 from fghash.display import harmless
 from fghash.errors import InputError
@@ -26,7 +26,9 @@ Where the data sets come from, fetching them, and looking at every file before a
   fghash data prepare NAME --root DIR     download, verify and unpack; again: resume, or nothing to do
   fghash data check NAME --root DIR       open every file, find queries that are in the gallery
 
-  fghash data prepare --help, fghash data check --help   tell more
+  fghash data images NAME --out FOLDER    write images of a data set as files, to search for them, say
+
+  fghash data prepare --help (check, images)   tell more
 """
 
 PREPARE = """\
@@ -46,12 +48,20 @@ to fit (fghash fit --data NAME --help lists them).
   fghash data check cub200 --root datasets/cub200 --features cache      (stale feature caches)"""
 
 
+IMAGES = """\
+Write images of a data set as PNG files, FOLDER/<class>/<name>.png: those of a generated data set, say, to
+encode them and to search for them. Pixels are those that methods see, before any scaling.
+
+  fghash data images synthetic --out birds --per_class 1
+  fghash data images cub200 --root datasets/cub200 --split gallery --out gallery"""
+
+
 def run(argv: Sequence[str]) -> int:
     """Carry out ``fghash data ARGV``; the exit status."""
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")
         return 0
-    actions = {"list": _list, "prepare": _prepare, "check": _check}
+    actions = {"list": _list, "prepare": _prepare, "check": _check, "images": _images}
     if argv[0] not in actions:
         known = f"(known: {', '.join(actions)}){nearest(argv[0], actions)}"
         raise InputError(f"data: unknown name '{argv[0]}' {known}")
@@ -114,6 +124,31 @@ def _check(argv: Sequence[str]) -> int:
     if given.features is not None:
         return _feature_caches(given.name, layer, given.features.expanduser())
     return _report(_checked(given.name, layer), given.fix_list)
+
+
+def _images(argv: Sequence[str]) -> int:
+    words, settings = _apart(argv)
+    options = Options("data images", IMAGES)
+    options.add_argument("name", metavar="NAME", help="the data set (fghash data list)")
+    options.add_argument("--root", metavar="DIR", help="the folder of its files; --data.root is the same")
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where they are written")
+    options.add_argument(
+        "--split", choices=("query", "gallery", "train"), default="query", help="of which (query)"
+    )
+    options.add_argument("--per_class", type=at_least(1), metavar="N", help="the first N of each class (all)")
+    given = options.read(words)
+    look_up(DATASETS, given.name, "data images")
+    layer = _layer(settings, given.root)
+    _require_root(given.name, layer)
+    if given.out.exists() and not given.out.is_dir():
+        raise InputError(f"--out: '{given.out}' is a file, expected a folder")
+    from fghash.data.prepare.image_files import write_images
+    from fghash.settings.typed import SettingsParser, data_section
+
+    data = DATASETS[given.name].load()(**SettingsParser([data_section(given.name)]).parse([layer])["data"])
+    count = write_images(data.read(), given.split, given.out, given.per_class)
+    print(f"{count:,} images in {given.out}")
+    return 0
 
 
 def _apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -65,6 +65,21 @@ COMMANDS = {
         "write one HTML page to look at: leaderboard, curves, costs, classes, galleries",
         example="fghash report --runs runs --out report",
     ),
+    "encode": Command(
+        "fghash.cli.encode_command:run",
+        "encode any images with a stored run: folders, lists, shards; resumable",
+        example="fghash encode runs/synthetic/phpq/32/ID photos --out codes.npz",
+    ),
+    "index": Command(
+        "fghash.cli.index_command:run",
+        "make an index of a run's gallery or of codes; add, remove, check",
+        example="fghash index runs/synthetic/phpq/32/ID --out birds",
+    ),
+    "search": Command(
+        "fghash.cli.search_command:run",
+        "find the nearest items of an index for images; table, JSON or contact sheet",
+        example="fghash search birds query.png --top 10 --show found.html",
+    ),
     "ann": Command(
         "fghash.cli.ann_command:run",
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",
@@ -206,7 +221,7 @@ def _stopped(words: list[str], stop: Stopped) -> int:
 def _resumes(words: list[str]) -> str:
     if words[:1] == ["fit"]:
         return "; the same command resumes from the last checkpoint"
-    if words[:1] in (["tune"], ["features"], ["bench"], ["ann"]):
+    if words[:1] in (["tune"], ["features"], ["bench"], ["ann"], ["encode"]):
         return "; the same command resumes"
     return "; the same command resumes the download" if words[:2] == ["data", "prepare"] else ""
 

@@ -37,7 +37,7 @@ def save_codes(path: str | Path, codes: Codes, labels: Any) -> None:
     Raises:
         InputError: numbers of codes and labels differ.
     """
-    arrays = {**_arrays(codes), "labels": as_labels(labels)}
+    arrays = {**arrays_of(codes), "labels": as_labels(labels)}
     _require_same_length(codes, arrays["labels"], str(path))
     save_arrays(path, arrays)
 
@@ -50,7 +50,7 @@ def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
     """
     arrays = load_arrays(path)
     try:
-        codes = _codes(arrays)
+        codes = codes_of(arrays)
         labels = as_labels(_get(arrays, "labels"))
         _require_same_length(codes, labels, "labels")
     except InputError as error:
@@ -58,7 +58,7 @@ def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
     return codes, labels
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+def save_arrays(path: str | Path, arrays: Mapping[str, Any], compressed: bool = True) -> None:
     """Write an ``.npz`` under exactly this name, all or nothing.
 
     Raises:
@@ -66,7 +66,7 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         values = {key: np.asarray(value) for key, value in arrays.items()}
-        np.savez_compressed(file, **values)  # type: ignore[arg-type]
+        (np.savez_compressed if compressed else np.savez)(file, **values)  # type: ignore[arg-type]
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -123,7 +123,12 @@ def _length(arrays: Mapping[str, np.ndarray]) -> int:
     return int(bits.reshape(-1)[0])
 
 
-def _codes(arrays: Mapping[str, np.ndarray]) -> Codes:
+def codes_of(arrays: Mapping[str, np.ndarray]) -> Codes:
+    """The codes among the arrays of a file.
+
+    Raises:
+        InputError: there are none, of several kinds, or damaged ones.
+    """
     kinds = [key for key in _READ if key in arrays]
     if len(kinds) != 1:
         raise InputError(f"{' and '.join(kinds) or 'no codes'}, expected one of {', '.join(_READ)}")
@@ -148,7 +153,8 @@ _READ: dict[str, Callable[[Mapping[str, np.ndarray]], Codes]] = {
 }
 
 
-def _arrays(codes: Codes) -> dict[str, Any]:
+def arrays_of(codes: Codes) -> dict[str, Any]:
+    """The codes as arrays of a file."""
     if isinstance(codes, BinaryCodes):
         return {"codes_packed": codes.packed(), "bits": np.int64(codes.bits_per_item)}
     if isinstance(codes, QuantizedCodes):

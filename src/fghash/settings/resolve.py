@@ -156,8 +156,12 @@ def _text(value: Any, label: str) -> str:
     return value
 
 
-def _gpus(value: Any, label: str) -> int | tuple[int, ...] | None:
-    """A count, the numbers of some (``0,2`` or a list), or ``None`` for ``auto``."""
+def read_gpus(value: Any, label: str) -> int | tuple[int, ...] | None:
+    """A count, the numbers of some (``0,2`` or a list), or ``None`` for ``auto``.
+
+    Raises:
+        InputError: anything else.
+    """
     if value in (None, "auto"):
         return None
     words = value.split(",") if isinstance(value, str) and "," in value else value
@@ -173,7 +177,7 @@ _SINGLE = {
     "bits": lambda value, label: whole(value, label, 1, 4096),
     "batch_size": lambda value, label: whole(value, label, 2, 2**20),  # batch statistics need two items
     "seed": lambda value, label: whole(value, label, 0, 2**32 - 1),
-    "gpus": _gpus,
+    "gpus": read_gpus,
     "cpus": lambda value, label: None if value is None else whole(value, label, 1, 1024),
     "runs": lambda value, label: Path(_text(value, label)).expanduser(),
     "preset": _text,

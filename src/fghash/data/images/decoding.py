@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,9 @@ def suffixes() -> dict[str, str]:
 
 
 def read_image(
-    path: Path, short_side: int | None = None, tolerate_truncated: bool = False
+    path: Path | BinaryIO, short_side: int | None = None, tolerate_truncated: bool = False
 ) -> NDArray[np.uint8]:
-    """Decode a file to (height, width, 3) RGB, scaled to a ``short_side`` in pixels if that is given.
+    """Decode a file (its path, or open) to (height, width, 3) RGB, scaled to a ``short_side`` in pixels.
 
     Greyscale is repeated, 16-bit is scaled to 8 (65535 becomes 255), CMYK and palettes are converted, what is
     transparent shows white, and a rotation noted in EXIF is carried out. Of an animation, the first frame.
@@ -76,7 +77,7 @@ def read_image(
             ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _decoded(path: Path, short_side: int | None) -> NDArray[np.uint8]:
+def _decoded(path: Path | BinaryIO, short_side: int | None) -> NDArray[np.uint8]:
     with _named(path), Image.open(path) as image:
         shape = _upright_shape(image)
         if short_side is None:
@@ -96,12 +97,13 @@ def image_shape(path: Path) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Pillow's many errors become one, with the path."""
+def _named(path: Path | BinaryIO) -> Iterator[None]:
+    """Pillow's many errors become one, with the path or the open file's name."""
     try:
         yield
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read image {harmless(str(path))}: {_reason(error)}") from error
+        name = path if isinstance(path, Path) else getattr(path, "name", "in memory")
+        raise InputError(f"cannot read image {harmless(str(name))}: {_reason(error)}") from error
 
 
 def _upright_shape(image: Image.Image) -> tuple[int, int]:

@@ -1,0 +1,70 @@
+"""The images of an index's items: files, members of shards, or items of the data set of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fghash.api import images_of
+from fghash.data.images.decoding import read_image
+from fghash.errors import InputError
+from fghash.search.image_lists import ImageSource, list_images
+from fghash.search.index_folder import SearchIndex
+from fghash.store import RunFolder
+
+ReadImage = Callable[[str], NDArray[np.uint8] | None]  # id -> (h, w, 3) bytes, None where it is gone
+
+
+def reader(index: SearchIndex, short_side: int = 160) -> ReadImage:
+    """Reads an item's image by its id; ``None`` for one that is not on this machine any more."""
+    facts = index.manifest.facts
+    of_data_set = _of_run(index) if facts.get("split") == "gallery" else None
+    folder = Path(str(facts.get("folder", "")))
+    paths = facts.get("paths", {})
+    shards: dict[str, dict[str, ImageSource]] = {}
+
+    def read(name: str) -> NDArray[np.uint8] | None:
+        if of_data_set is not None:
+            found = of_data_set(name)
+            if found is not None:
+                return found
+        path = folder / (str(paths[name]) if isinstance(paths, dict) and name in paths else name)
+        try:
+            return (
+                read_image(path, short_side) if path.is_file() else _member(name, folder, shards, short_side)
+            )
+        except InputError:
+            return None
+
+    return read
+
+
+def _of_run(index: SearchIndex) -> ReadImage | None:
+    run = Path(str(index.manifest.facts.get("run", "")))
+    read = images_of(run) if (run / "config.yaml").is_file() else None
+    if read is None:
+        return None
+    positions = {name: position for position, name in enumerate(RunFolder(run).read_items("gallery") or [])}
+
+    def by_name(name: str) -> NDArray[np.uint8] | None:
+        return read("gallery", positions[name]) if name in positions else None
+
+    return by_name
+
+
+def _member(
+    name: str, folder: Path, shards: dict[str, dict[str, ImageSource]], short_side: int
+) -> NDArray[np.uint8] | None:
+    """The image of ``shard.tar/member``."""
+    shard, found, _ = name.partition(".tar/")
+    if not found:
+        return None
+    path = folder / f"{shard}.tar"
+    if str(path) not in shards:
+        members = list_images([str(path)])
+        shards[str(path)] = {source.id.partition(".tar/")[2]: source for source in members}
+    source = shards[str(path)].get(name.partition(".tar/")[2])
+    return None if source is None else read_image(source.open(), short_side)  # type: ignore[arg-type]
