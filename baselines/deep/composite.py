@@ -134,15 +134,24 @@ class CompositeMethod(CodewordLengths):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """The codewords that come closest."""
-        z = self(features).float()
-        with full_precision(z):
-            start = beam_search(z, self.codebooks.float(), _BEAM)
-            indices = local_search(z, self.codebooks.float(), start, _ROUNDS).numpy(force=True)
+        indices = self.code_values(features).numpy(force=True)
         return QuantizedCodes(indices, self.codebooks.float().numpy(force=True), "additive", self.similarity)
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The embedding itself."""
-        return RealCodes(self(features).float().numpy(force=True), self.similarity)
+        return RealCodes(self.query_values(features).numpy(force=True), self.similarity)
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the codewords."""
+        z = self.query_values(features)
+        with full_precision(z):
+            start = beam_search(z, self.codebooks.float(), _BEAM)
+            return local_search(z, self.codebooks.float(), start, _ROUNDS)
+
+    def query_values(self, features: Features) -> Tensor:
+        """The embedding (b, width) in float32."""
+        embedding: Tensor = self(features).float()
+        return embedding
 
     def embed(self, features: Features) -> RealCodes:
         """The embedding, with the similarity of the codes."""

@@ -99,7 +99,7 @@ class SPQ(CodewordLengths):
         """Distributions (b, m, k) over the codewords."""
         z = functional.relu(at_least_float32(self.embedding(self.norm(features.vector))))
         with full_precision(z):
-            scores = torch.einsum("bmd,mdk->bmk", z.reshape(len(z), self.m, -1), self.scores.to(z.dtype))
+            scores = torch.einsum("bmd,mdk->bmk", z.reshape(z.shape[0], self.m, -1), self.scores.to(z.dtype))
             return (self.sharpness * scores).softmax(2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -121,15 +121,24 @@ class SPQ(CodewordLengths):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """The most probable codeword of each part."""
-        indices = self(features).argmax(2).numpy(force=True)
+        indices = self.code_values(features).numpy(force=True)
         codebooks = self.codebooks.detach().float().numpy(force=True)
         return QuantizedCodes(indices, codebooks, "product", "l2")
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The soft vector (asymmetric search)."""
+        return RealCodes(self.query_values(features).numpy(force=True), "l2")
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the most probable codewords."""
+        p: Tensor = self(features)
+        return p.argmax(2)
+
+    def query_values(self, features: Features) -> Tensor:
+        """The soft vectors (b, m * d) in float32."""
         p = self(features)
         soft, _ = soft_and_hard(p, self.codebooks.to(p.dtype))
-        return RealCodes(soft.float().numpy(force=True), "l2")
+        return soft.float()
 
     def embed(self, features: Features) -> RealCodes:
         """The soft vector."""

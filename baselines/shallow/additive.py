@@ -4,6 +4,8 @@ Wang, Sensors 2010; local search quantization, Martinez, Clement, Hoos and Littl
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -31,13 +33,15 @@ def summed(indices: Tensor, codebooks: Tensor) -> Tensor:
 def beam_search(x: Tensor, codebooks: Tensor, beam: int) -> Tensor:
     """Codes (n, m) of ``x`` (n, d), codebook after codebook, with the ``beam`` best beginnings kept."""
     rows = max(1, _CHUNK // (beam * (codebooks.shape[1] + codebooks.shape[2])))
+    if torch.compiler.is_exporting():  # a graph for any number of items has no blocks of them
+        return _beam(x, codebooks, beam)[0][:, 0]
     return torch.cat([_beam(part, codebooks, beam)[0][:, 0] for part in torch.split(x, rows)])
 
 
 def _beam(x: Tensor, codebooks: Tensor, beam: int) -> tuple[Tensor, Tensor]:
     """The best codes (n, beam, m), best first, and what they leave over (n, beam, d)."""
     residuals = x[:, None]
-    codes = torch.zeros(len(x), 1, 0, dtype=torch.long, device=x.device)
+    codes = torch.zeros(x.shape[0], 1, 0, dtype=torch.long, device=x.device)
     for book in codebooks:
         left = -nearness(residuals, book)  # squared distances (n, beam, k)
         kept = min(beam, left[0].numel())
@@ -86,14 +90,11 @@ def local_search(x: Tensor, codebooks: Tensor, indices: Tensor, rounds: int) -> 
     m = len(codebooks)
     unary = codebooks.square().sum(-1)[None] - 2 * torch.einsum("nd,mkd->nmk", x, codebooks)
     between = 2 * torch.einsum("akd,bld->akbl", codebooks, codebooks)
-    generator = torch.Generator().manual_seed(0)
     best, least = indices, _energy(indices, unary, between)
-    for _ in range(rounds):
+    for changes in _draws(m, codebooks.shape[1], rounds):
         tried = best.clone()
-        places = torch.randperm(m, generator=generator)[: max(1, min(4, m // 2))].to(tried.device)
-        tried[:, places] = torch.randint(codebooks.shape[1], places.shape, generator=generator).to(
-            tried.device
-        )
+        for place, word in changes:
+            tried[:, place] = word
         for _ in range(4):
             for book in range(m):
                 cost = unary[:, book].clone()
@@ -105,6 +106,17 @@ def local_search(x: Tensor, codebooks: Tensor, indices: Tensor, rounds: int) -> 
         best = torch.where((energy < least)[:, None], tried, best)
         least = torch.minimum(energy, least)
     return best
+
+
+@cache  # a traced graph has the draws that an encoding before it has made
+def _draws(m: int, words: int, rounds: int) -> list[list[tuple[int, int]]]:
+    """Places and codewords that each round changes."""
+    generator, drawn = torch.Generator().manual_seed(0), []
+    for _ in range(rounds):
+        places = torch.randperm(m, generator=generator)[: max(1, min(4, m // 2))]
+        chosen = torch.randint(words, places.shape, generator=generator)
+        drawn.append(list(zip(places.tolist(), chosen.tolist(), strict=True)))
+    return drawn
 
 
 def _energy(indices: Tensor, unary: Tensor, between: Tensor) -> Tensor:
@@ -160,9 +172,14 @@ class RQ(QuantizingMethod):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """A codeword of each codebook."""
+        return QuantizedCodes(
+            self.code_values(features).numpy(force=True), self.codebooks.numpy(force=True), "additive", "l2"
+        )
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the codewords."""
         with full_precision(features.vector):
-            indices = self.indices(self(features)).numpy(force=True)
-        return QuantizedCodes(indices, self.codebooks.numpy(force=True), "additive", "l2")
+            return self.indices(self(features))
 
 
 class LSQ(RQ):

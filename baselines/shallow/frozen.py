@@ -29,5 +29,9 @@ class Frozen(HashingMethod):
 
     def encode(self, features: Features) -> RealCodes:
         """The vectors."""
-        vectors: Any = features.vector.float().numpy(force=True)
+        vectors: Any = self.code_values(features).numpy(force=True)
         return RealCodes(vectors, "cosine")
+
+    def code_values(self, features: Features) -> Tensor:
+        """The vectors (b, width) in float32."""
+        return features.vector.float()

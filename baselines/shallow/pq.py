@@ -23,7 +23,7 @@ from .words import QuantizingMethod, a_seed
 def split(x: Tensor, count: int) -> Tensor:
     """Vectors (n, d) in ``count`` parts, (count, n, d / count); zeros fill up where d is no multiple."""
     missing = -x.shape[1] % count
-    return functional.pad(x, (0, missing)).reshape(len(x), count, -1).transpose(0, 1)
+    return functional.pad(x, (0, missing)).reshape(x.shape[0], count, -1).transpose(0, 1)
 
 
 def product_codebooks(x: Tensor, count: int, words: int, iterations: int = 25) -> Tensor:
@@ -144,9 +144,14 @@ class PQ(QuantizingMethod):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """The nearest codeword of each part."""
+        return QuantizedCodes(
+            self.code_values(features).numpy(force=True), self.codebooks.numpy(force=True), "product", "l2"
+        )
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the nearest codewords."""
         with full_precision(features.vector):
-            indices = nearest_words(self(features), self.codebooks).numpy(force=True)
-        return QuantizedCodes(indices, self.codebooks.numpy(force=True), "product", "l2")
+            return nearest_words(self(features), self.codebooks)
 
 
 class OPQ(PQ):

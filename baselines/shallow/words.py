@@ -61,8 +61,13 @@ class QuantizingMethod(CodewordLengths, ClosedFormMethod):
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The transformed vectors themselves."""
+        return RealCodes(self.query_values(features).numpy(force=True), "l2")
+
+    def query_values(self, features: Features) -> Tensor:
+        """The transformed vectors in float32."""
         with full_precision(features.vector):
-            return RealCodes(self(features).float().numpy(force=True), "l2")
+            values: Tensor = self(features).float()
+            return values
 
     def embed(self, features: Features) -> RealCodes:
         """The vectors before quantization, with the similarity of the codes."""

@@ -22,6 +22,7 @@ from fghash.backbone import GIVEN, Backbone, GivenFeatures
 from fghash.backbone.weights import content_hash
 from fghash.batch import Batch, Features
 from fghash.codes import Codes, RealCodes, concatenate
+from fghash.data.datamodule import RetrievalDataModule
 from fghash.data.images.decoding import read_image
 from fghash.data.images.resample import scaled, scaled_shape
 from fghash.data.images.transforms import EvaluationTransform, cut_batch
@@ -32,6 +33,7 @@ from fghash.registry import METHODS, look_up
 from fghash.settings.config import RunConfig
 from fghash.settings.resolve import configure, stored_config
 from fghash.store import Record, RunFolder
+from fghash.training.bundle_files import HUB, fetch
 from fghash.training.model_files import FACTS, load_model
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRu
     Raises:
         InputError: not the folder of a finished run that stores its model, or a damaged file.
     """
-    path = Path(folder)
+    path = find_run(folder)
     config = stored_config(RunFolder(path).read_config(), str(path))
     stored = load_model(path)
     method_class = look_up(METHODS, config.method.name, "method").load()
@@ -128,11 +130,14 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> LoadedRu
 
 
 def find_run(path: str | Path) -> Path:
-    """The run's folder: ``path`` itself, or the only finished run below it.
+    """The run's folder: ``path`` itself, the only finished run below it, or a bundle that is fetched
+    (``hf://user/name``).
 
     Raises:
         InputError: there is none, or there are several.
     """
+    if str(path).startswith(HUB):
+        return fetch(str(path))
     path = Path(path)
     if (path / "config.yaml").is_file():
         return path
@@ -150,7 +155,19 @@ def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | N
 
     ``None`` where the data are not on this machine any more, are others than the run's, or have no images.
     """
-    path = Path(folder)
+    data = _data_of(Path(folder))
+    if data is None:
+        return None
+
+    def read(part: str, position: int) -> NDArray[np.uint8]:
+        items = data.query_items if part == "queries" else data.gallery_items
+        return items.read(position, short_side=_THUMBNAIL)
+
+    return read
+
+
+def _data_of(path: Path) -> RetrievalDataModule | None:
+    """The data of a stored run, without caches, if they are what they were and have images."""
     try:
         config = stored_config(RunFolder(path).read_config(), str(path))
         settings = {**config.data.settings, **dict.fromkeys(_CACHES & config.data.settings.keys())}
@@ -160,12 +177,25 @@ def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | N
     records = RunFolder(path).records()
     if data.given_width is not None or any(each.data_fingerprint != data.fingerprint for each in records):
         return None
+    return data
 
-    def read(part: str, position: int) -> NDArray[np.uint8]:
+
+def prepared_images(run: LoadedRun, batch_size: int) -> Callable[[str], Iterator[NDArray[np.uint8]]] | None:
+    """Batches (b, 3, size, size) of a stored run's images, as its network had them; of ``queries`` or
+    ``gallery``, in order. ``None`` where :func:`images_of` gives none.
+    """
+    data = _data_of(run.folder)
+    if data is None:
+        return None
+
+    def batches(part: str) -> Iterator[NDArray[np.uint8]]:
         items = data.query_items if part == "queries" else data.gallery_items
-        return items.read(position, short_side=_THUMBNAIL)
+        side = run.transform.short_side
+        for start in range(0, len(items), batch_size):
+            block = range(start, min(start + batch_size, len(items)))
+            yield run._cropped([np.ascontiguousarray(items.read(i, side)) for i in block]).numpy()
 
-    return read
+    return batches
 
 
 def class_names_of(folder: str | Path) -> tuple[str, ...]:

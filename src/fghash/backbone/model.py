@@ -74,6 +74,11 @@ class Backbone(nn.Module):
             features: Features = self._run(x, reads)
         return self._rounded(features) if self.rounds else features
 
+    def of_normalised(self, x: Tensor, reads: Reads) -> Features:
+        """The features of normalised floats (b, 3, h, w), for tracing: uncompiled, whatever the settings."""
+        features = self._network_features(x, reads)
+        return self._rounded(features) if self.rounds else features
+
     def freezes(self, reads: Reads) -> bool:
         """Whether nothing that gives these features is trained."""
         return self.config.freeze == "all" or (

@@ -45,7 +45,7 @@ class TokenStage(nn.Module):
         more = {} if rope is None else {"rope": rope.get_embed(shape=(height, width))}
         for block in self.blocks:
             tokens = block(tokens, **more)
-        map_ = tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
+        map_ = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, height, width)
         return map_
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Encode images with a stored run or a bundle into one file of codes and ids. IMAGES are files, folders,
 patterns ("photos/**/*.jpg"), lists (.csv and .tsv with a column path, .txt with a path a line; relative to
-the list's folder) and shards (.tar, as WebDataset writes them). The same command resumes; the ids are the paths,
-or --id_column.
+the list's folder) and shards (.tar, as WebDataset writes them). The same command resumes; the ids are the
+paths, or --id_column.
 
   fghash encode runs/synthetic/phpq/32/ID photos --out codes.npz
   fghash encode bundle list.csv --id_column sku --label_column species --out codes.parquet"""
@@ -99,7 +99,7 @@ def _progress() -> Any:
 
 def _options() -> Options:
     options = Options("encode", DESCRIPTION)
-    options.add_argument("run", type=Path, metavar="RUN", help="folder of a run, of a bundle, or above one")
+    options.add_argument("run", metavar="RUN", help="folder of a run or bundle, or above one; hf://user/name")
     options.add_argument(
         "images", nargs="+", metavar="IMAGES", help="files, folders, patterns, lists, shards"
     )

@@ -80,6 +80,16 @@ COMMANDS = {
         "find the nearest items of an index for images; table, JSON or contact sheet",
         example="fghash search birds query.png --top 10 --show found.html",
     ),
+    "export": Command(
+        "fghash.cli.export_command:run",
+        "write the encoder of a run as ONNX, torch.export or a bundle, and compare codes",
+        example="fghash export runs/synthetic/phpq/32/ID --format onnx --out encoder",
+    ),
+    "publish": Command(
+        "fghash.cli.publish_command:run",
+        "copy a bundle to a folder or upload it to a model hub",
+        example="fghash publish bundle hf://me/birds-phpq-32",
+    ),
     "ann": Command(
         "fghash.cli.ann_command:run",
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",

@@ -144,7 +144,7 @@ def _options() -> Options:
     options.add_argument(
         "--effort", type=at_least(1), help="ivf: lists to look into (16); hnsw: candidates (64)"
     )
-    options.add_argument("--run", type=Path, metavar="DIR", help="run or bundle that encodes the queries")
+    options.add_argument("--run", metavar="RUN", help="run or bundle that encodes the queries")
     options.add_argument("--show", type=Path, metavar="FILE", help="write a contact sheet, .html or .png")
     options.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
     options.add_argument("--column", metavar="NAME", help="of paths, in lists")

@@ -122,6 +122,17 @@ class HashingMethod(pl.LightningModule, ABC):
         """What the gallery is compared with; other than :meth:`encode` for asymmetric search."""
         return self.encode(features)
 
+    def code_values(self, features: Features) -> Tensor:
+        """What :meth:`encode` makes codes of, one tensor: values (b, bits) whose signs are the bits (0 counts
+        as positive), indices (b, m) of codewords, or real vectors (b, d). Exported graphs end here.
+        """
+        values: Tensor = self(features)
+        return values
+
+    def query_values(self, features: Features) -> Tensor:
+        """The same of :meth:`encode_queries`."""
+        return self.code_values(features)
+
     def embed(self, features: Features) -> RealCodes | None:
         """The real embedding before coding, with its similarity, for ``map_real``; ``None`` without one."""
         return None

@@ -62,13 +62,17 @@ class ClosedFormMethod(HashingMethod):
 
     def encode(self, features: Features) -> Codes:
         """The signs of the values."""
+        return BinaryCodes.from_signs(self.code_values(features))
+
+    def code_values(self, features: Features) -> Tensor:
+        """The values."""
         with full_precision(features.vector):
-            return BinaryCodes.from_signs(self(features))
+            values: Tensor = self(features)
+            return values
 
     def embed(self, features: Features) -> RealCodes | None:
         """The values, compared by cosine."""
-        with full_precision(features.vector):
-            return RealCodes(self(features).float().numpy(force=True), "cosine")
+        return RealCodes(self.code_values(features).float().numpy(force=True), "cosine")
 
     def _scaled(self, vectors: Tensor) -> Tensor:
         return functional.normalize(vectors, dim=1) if self.normalise else vectors

@@ -24,6 +24,7 @@ from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes, as_label
 from fghash.codes.archives import arrays_of, codes_of, load_arrays, save_arrays
 from fghash.errors import InputError
 from fghash.files import full_disk, replacing
+from fghash.optional import import_package
 
 SUFFIXES = (".npz", ".parquet", ".lance")
 
@@ -110,23 +111,6 @@ def require_suffix(path: Path, argument: str = "--out") -> None:
     """Refuse other formats before any work."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{argument}: '{path}', expected a name that ends in {', '.join(SUFFIXES)}")
-
-
-def import_package(name: str, path: Any, extra: str) -> Any:
-    """A package that not everybody needs.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise InputError(
-            f"{path}: needs the package {package}, which is not installed (pip install 'fghash[{extra}]')"
-        ) from None
 
 
 # -- npz -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
-from fghash.search.coded_items import import_package
+from fghash.optional import import_package
 
 Found = tuple[np.ndarray, np.ndarray]  # positions (q, k), -1 for none, and distances (q, k)
 

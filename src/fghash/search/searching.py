@@ -56,7 +56,7 @@ class Results:
     seconds: float
 
 
-def query_encoder(index: SearchIndex, run: Path | None = None) -> LoadedRun:
+def query_encoder(index: SearchIndex, run: str | Path | None = None) -> LoadedRun:
     """The run that encodes queries of an index: ``run``, or the one that the index was made with.
 
     Raises:

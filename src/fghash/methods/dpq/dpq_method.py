@@ -201,15 +201,26 @@ class DPQ(HashingMethod):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """The chosen codewords of all levels."""
-        embedding, _ = self(features)
-        with full_precision(embedding):
-            indices = self._quantize(embedding).indices
-        codebooks = as_array(self.codebooks, "codebooks")
-        return QuantizedCodes(as_array(indices, "indices"), codebooks, "additive", self.similarity)
+        indices, codebooks = (
+            as_array(self.code_values(features), "indices"),
+            as_array(self.codebooks, "codebooks"),
+        )
+        return QuantizedCodes(indices, codebooks, "additive", self.similarity)
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The embedding itself."""
-        return RealCodes(as_array(self(features)[0], "embeddings"), self.similarity)
+        return RealCodes(as_array(self.query_values(features), "embeddings"), self.similarity)
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the chosen codewords."""
+        embedding, _ = self(features)
+        with full_precision(embedding):
+            return self._quantize(embedding).indices
+
+    def query_values(self, features: Features) -> Tensor:
+        """The embedding (b, width)."""
+        embedding: Tensor = self(features)[0]
+        return embedding
 
     def embed(self, features: Features) -> RealCodes:
         """The query embedding, with the similarity of the codes."""

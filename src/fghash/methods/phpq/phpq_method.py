@@ -159,15 +159,22 @@ class PHPQ(HashingMethod):
 
     def encode(self, features: Features) -> QuantizedCodes:
         """The chosen codewords, with the unit codebooks."""
-        indices = as_array(self.quantizer(self(features)).indices, "indices")
+        indices = as_array(self.code_values(features), "indices")
         return QuantizedCodes(indices, as_array(self.quantizer.codebooks(), "codebooks"), "product", "dot")
 
     def encode_queries(self, features: Features) -> RealCodes:
         """The real embedding, of unit length in each sub-space unless ``normalised_query`` is off."""
-        embeddings = self(features)
-        if self.normalised_query:
-            embeddings = self.quantizer.normalised(embeddings).flatten(1)
-        return RealCodes(as_array(embeddings, "embeddings"), "dot")
+        return RealCodes(as_array(self.query_values(features), "embeddings"), "dot")
+
+    def code_values(self, features: Features) -> Tensor:
+        """Indices (b, m) of the chosen codewords."""
+        indices: Tensor = self.quantizer(self(features)).indices
+        return indices
+
+    def query_values(self, features: Features) -> Tensor:
+        """The real embedding (b, m * d), as :meth:`encode_queries`."""
+        embeddings: Tensor = self(features)
+        return self.quantizer.normalised(embeddings).flatten(1) if self.normalised_query else embeddings
 
     def embed(self, features: Features) -> RealCodes:
         """The query embedding, compared by the same inner product."""
