@@ -16,9 +16,10 @@ def import_package(name: str, wanted_by: Any, extra: str) -> Any:
     """
     try:
         return importlib.import_module(name)
-    except ImportError:
+    except ImportError as error:
         package = name.partition(".")[0]
+        missing = (error.name or package).partition(".")[0]
+        state = "is not installed" if missing == package else f"cannot be imported ({error})"
         raise InputError(
-            f"{wanted_by}: needs the package {package}, which is not installed (pip install "
-            f"'fghash[{extra}]')"
+            f"{wanted_by}: needs the package {package}, which {state} (pip install 'fghash[{extra}]')"
         ) from None

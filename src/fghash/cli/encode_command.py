@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     elif is_encoded(given.out, loaded, sources, options):
         print(f"{given.out}: encoded before ({len(sources):,} images)")
         return 0
-    with _progress() as bar:
+    with progress() as bar:
         task = bar.add_task("encode", total=len(sources))
         result = encode_files(loaded, sources, given.out, options, lambda count: bar.advance(task, count))
     _report(result, given.out)
@@ -89,7 +89,8 @@ def _devices(given: argparse.Namespace) -> tuple[str, ...]:
     return tuple(f"cuda:{number}" for number in devices.chosen or range(devices.count))
 
 
-def _progress() -> Any:
+def progress() -> Any:
+    """A bar on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

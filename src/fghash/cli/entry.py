@@ -90,6 +90,11 @@ COMMANDS = {
         "copy a bundle to a folder or upload it to a model hub",
         example="fghash publish bundle hf://me/birds-phpq-32",
     ),
+    "export-codes": Command(
+        "fghash.cli.export_codes_command:run",
+        "put codes into PostgreSQL with pgvector, Milvus, Qdrant, SQLite or tables",
+        example="fghash export-codes index --to pgvector --dsn postgresql://me@127.0.0.1/birds",
+    ),
     "ann": Command(
         "fghash.cli.ann_command:run",
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",
