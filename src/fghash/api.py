@@ -150,8 +150,11 @@ def find_run(path: str | Path) -> Path:
     raise InputError(f"run: {len(found)} runs below '{path}', expected one of them: {shown}")
 
 
-def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | None:
-    """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes.
+def images_of(
+    folder: str | Path, short_side: int | None = _THUMBNAIL
+) -> Callable[[str, int], NDArray[np.uint8]] | None:
+    """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes, scaled
+    to a ``short_side`` or as they are.
 
     ``None`` where the data are not on this machine any more, are others than the run's, or have no images.
     """
@@ -161,7 +164,7 @@ def images_of(folder: str | Path) -> Callable[[str, int], NDArray[np.uint8]] | N
 
     def read(part: str, position: int) -> NDArray[np.uint8]:
         items = data.query_items if part == "queries" else data.gallery_items
-        return items.read(position, short_side=_THUMBNAIL)
+        return items.read(position, short_side)
 
     return read
 
@@ -262,6 +265,23 @@ class LoadedRun:
         if not codes:
             raise InputError("images: none, expected at least one")
         return concatenate(codes)
+
+    def embed(self, images: Iterable[Image], *, batch_size: int | None = None) -> RealCodes:
+        """Real vectors of these images, in their order, where the method has them.
+
+        Raises:
+            InputError: no image, one that cannot be read, or a method without real vectors.
+        """
+        found = []
+        for batch in self._transformed(images, batch_size or self.config.batch_size):
+            codes, real = self.encode_and_embed_batch(batch, queries=True)
+            real = codes if isinstance(codes, RealCodes) else real
+            if real is None:
+                raise InputError(f"vectors: the method {self.config.method.name} has no real vectors")
+            found.append(real)
+        if not found:
+            raise InputError("images: none, expected at least one")
+        return concatenate(found)
 
     def _of_vectors(self, vectors: Any, queries: bool) -> Codes:
         """Codes of vectors (n, width), for a run on given features."""

@@ -95,6 +95,11 @@ COMMANDS = {
         "put codes into PostgreSQL with pgvector, Milvus, Qdrant, SQLite or tables",
         example="fghash export-codes index --to pgvector --dsn postgresql://me@127.0.0.1/birds",
     ),
+    "demo": Command(
+        "fghash.cli.demo_command:run",
+        "serve a local page to try an index, or two side by side",
+        example="fghash demo birds",
+    ),
     "ann": Command(
         "fghash.cli.ann_command:run",
         "measure nearest-neighbour indexes over a stored run: recall, speed, memory",

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from fghash.display import harmless
 from fghash.errors import InputError
 from fghash.files import replacing
-from fghash.search.searching import Results
+from fghash.search.item_images import ReadImage
+from fghash.search.searching import Hit, Results
 
 SUFFIXES = (".html", ".png")
 _SIDE, _GAP, _CAPTION, _LEFT = 112, 10, 32, 28  # pixels
@@ -36,7 +37,7 @@ class Tile:
     dashed: bool = False
 
 
-def sheet_rows(results: Results, queries: Sequence[Pixels], read: object) -> list[list[Tile]]:
+def sheet_rows(results: Results, queries: Sequence[Pixels], read: ReadImage) -> list[list[Tile]]:
     """A row for each query: the query, then its items.
 
     Args:
@@ -44,19 +45,20 @@ def sheet_rows(results: Results, queries: Sequence[Pixels], read: object) -> lis
         queries: image of each query, ``None`` where there is none.
         read: gives an item's image by id.
     """
-    assert callable(read)
     rows = []
     for i, hits in enumerate(results.hits):
         wanted = results.queries.classes[i]
-        tiles = [Tile(queries[i], (f"query {Path(results.queries.ids[i]).name}", wanted or "-"), _QUERY)]
-        for hit in hits:
-            known = bool(wanted and hit.class_name)
-            right = wanted in hit.class_name.split(", ")
-            colour = _UNKNOWN if not known else _RIGHT if right else _WRONG
-            lines = (f"{shown_distance(hit.distance)}  {Path(hit.id).name}", hit.class_name or "-")
-            tiles.append(Tile(read(hit.id), lines, colour, known and not right))
-        rows.append(tiles)
+        query = Tile(queries[i], (f"query {Path(results.queries.ids[i]).name}", wanted or "-"), _QUERY)
+        rows.append([query, *(_hit(hit, wanted, read) for hit in hits)])
     return rows
+
+
+def _hit(hit: Hit, wanted: str, read: ReadImage) -> Tile:
+    known = bool(wanted and hit.class_name)
+    right = wanted in hit.class_name.split(", ")
+    colour = _UNKNOWN if not known else _RIGHT if right else _WRONG
+    lines = (f"{shown_distance(hit.distance)}  {Path(hit.id).name}", hit.class_name or "-")
+    return Tile(read(hit.id), lines, colour, known and not right)
 
 
 def shown_distance(distance: float) -> str:
@@ -138,22 +140,38 @@ def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
     return f"{text}..."
 
 
+_LEGEND = """Blue: the query. Solid green: the query's class. Dashed red: another class. Grey: not known.
+The number is the distance, smaller = closer."""
+_STYLE = f"""
+.fghash {{ display: flex; gap: .7rem; padding: .5rem 0 }}
+.fghash figure {{ margin: 0; width: {_SIDE + 6}px; flex: none }}
+.fghash img {{ width: {_SIDE}px; height: {_SIDE}px; object-fit: cover; display: block; border: 3px solid;
+  box-sizing: content-box; max-width: none }}
+.fghash img.dashed {{ border-style: dashed }}
+.fghash figcaption {{ font-size: 12px; overflow-wrap: anywhere }}
+"""
+
+
 def _page(rows: Sequence[Sequence[Tile]], title: str) -> str:
-    body = "".join(f"<section>{''.join(map(_figure, row))}</section>" for row in rows)
+    body = "".join(_row(row) for row in rows)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{html.escape(harmless(title))}</title><style>
 :root {{ color-scheme: light dark }} body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1rem }}
-section {{ display: flex; gap: .7rem; overflow-x: auto; padding: .5rem 0; border-bottom: 1px solid #8884 }}
-figure {{ margin: 0; width: {_SIDE + 6}px; flex: none }}
-img {{ width: {_SIDE}px; height: {_SIDE}px; object-fit: cover; display: block; border: 3px solid }}
-img.dashed {{ border-style: dashed }}
-figcaption {{ font-size: 12px; overflow-wrap: anywhere }}
-</style></head><body><h1 style="font-size:1.1rem">{html.escape(harmless(title))}</h1>
-<p>Blue: the query. Solid green: the query's class. Dashed red: another class. Grey: not known.
-The number is the distance, smaller = closer.</p>
+.fghash {{ overflow-x: auto; border-bottom: 1px solid #8884 }}{_STYLE}</style></head>
+<body><h1 style="font-size:1.1rem">{html.escape(harmless(title))}</h1>
+<p>{_LEGEND}</p>
 {body}</body></html>
 """
+
+
+def part_of_page(row: Sequence[Tile]) -> str:
+    """A row as a part of somebody else's page, over as many lines as it takes."""
+    return f"<style>{_STYLE}</style>{_row(row, 'flex-wrap: wrap')}"
+
+
+def _row(row: Sequence[Tile], style: str = "") -> str:
+    return f'<section class="fghash" style="{style}">{"".join(map(_figure, row))}</section>'
 
 
 def _figure(tile: Tile) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fghash.api import images_of
+from fghash.api import LoadedRun, images_of
 from fghash.data.images.decoding import read_image
 from fghash.errors import InputError
 from fghash.search.image_lists import ImageSource, list_images
-from fghash.search.index_folder import SearchIndex
+from fghash.search.index_folder import SearchIndex, class_in_words
 from fghash.store import RunFolder
 
 ReadImage = Callable[[str], NDArray[np.uint8] | None]  # id -> (h, w, 3) bytes, None where it is gone
@@ -40,6 +40,20 @@ def reader(index: SearchIndex, short_side: int = 160) -> ReadImage:
             return None
 
     return read
+
+
+def images_of_queries(run: LoadedRun, count: int) -> list[tuple[NDArray[np.uint8], str]]:
+    """Queries of a stored run's data set with their classes, evenly spread; none where the data are not on
+    this machine.
+    """
+    read = images_of(run.folder, short_side=None)
+    names = RunFolder(run.folder).read_items("queries") if read is not None else None
+    if read is None or not names:
+        return []
+    bits = max(bits for bits, _ in RunFolder(run.folder).coded())
+    _, labels = RunFolder(run.folder).read_codes(bits, "network", "queries")
+    places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int).tolist()
+    return [(read("queries", place), class_in_words(labels, run.class_names, place)) for place in places]
 
 
 def _of_run(index: SearchIndex) -> ReadImage | None:
