@@ -153,8 +153,8 @@ def find_run(path: str | Path) -> Path:
 def images_of(
     folder: str | Path, short_side: int | None = _THUMBNAIL
 ) -> Callable[[str, int], NDArray[np.uint8]] | None:
-    """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes, scaled
-    to a ``short_side`` or as they are.
+    """A reader of a stored run's images: of ``queries`` or ``gallery`` and a position, (h, w, 3) bytes, as
+    they are or scaled to a ``short_side``.
 
     ``None`` where the data are not on this machine any more, are others than the run's, or have no images.
     """

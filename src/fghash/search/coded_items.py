@@ -5,11 +5,13 @@ Beside the codes (as in :mod:`fghash.codes.archives`) a file holds ``ids``, ``la
 
 ``.parquet`` and ``.lance`` have a row an item: ``id``, ``code`` (bytes: bit i is bit i % 8 of byte i // 8;
 or the indices of the codewords, little-endian), or ``vector`` for real codes; ``label``; ``rerank_vector``.
-Their metadata hold ``fghash`` (the facts) and, of quantized codes, ``codebooks`` (float32, little-endian).
+Their metadata hold ``fghash`` (the facts) and, of quantized codes, ``codebooks`` (float32, little-endian,
+in base64).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -170,7 +172,7 @@ def _table(items: CodedItems) -> Any:
         columns["code"] = _bytes(pa, _little(codes.indices).view(np.uint8).reshape(len(codes), -1))
         about |= {"structure": codes.structure, "similarity": codes.similarity}
         about |= {"shape": codes.codebooks.shape, "index_type": codes.indices.dtype.newbyteorder("<").str}
-        extra[b"codebooks"] = _little(codes.codebooks).tobytes()
+        extra[b"codebooks"] = base64.b64encode(_little(codes.codebooks).tobytes())
     if items.labels is not None and items.labels.ndim == 1:
         columns["label"] = pa.array(items.labels)
     elif items.labels is not None:
@@ -251,7 +253,7 @@ def _codes(table: Any, about: Mapping[str, Any], codebooks: bytes) -> Codes:
     if about["kind"] == "BinaryCodes":
         return BinaryCodes.from_packed(packed, int(about["bits"]))
     indices = packed.view(np.dtype(about["index_type"])).astype(np.int64)
-    books = np.frombuffer(codebooks, "<f4").reshape(about["shape"])
+    books = np.frombuffer(base64.b64decode(codebooks), "<f4").reshape(about["shape"])
     return QuantizedCodes(indices, books, about["structure"], about["similarity"])
 
 

@@ -22,7 +22,6 @@ from filelock import Timeout
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes, concatenate
 from fghash.codes.archives import save_arrays
 from fghash.errors import InputError
-from fghash.evaluation.neighbours import nearest
 from fghash.files import acquired, full_disk, replacing
 from fghash.search.coded_items import CodedItems, arrays_of_items, load_items
 from fghash.search.engines import STRUCTURES, Engine, Found, build_engine, load_engine, require_structure
@@ -106,10 +105,10 @@ class SearchIndex:
             )
         order, distances = np.full((len(found), k), -1, np.int64), np.full((len(found), k), np.inf)
         for i, row in enumerate(found):
-            proposed = row[row >= 0]
-            count = min(k, len(proposed))
-            best, gaps = nearest(queries.take([i]), self.vectors.take(np.sort(proposed)), count)
-            order[i, :count], distances[i, :count] = np.sort(proposed)[best[0]], gaps[0]
+            proposed = np.sort(row[row >= 0])
+            gaps = _distances(queries.vectors[i], self.vectors.take(proposed))
+            best = gaps.argsort(kind="stable")[:k]
+            order[i, : len(best)], distances[i, : len(best)] = proposed[best], gaps[best]
         return order, distances
 
     def class_of(self, position: int) -> str:
@@ -136,6 +135,20 @@ class SearchIndex:
                 f"queries: {type(queries).__name__}, expected real vectors of {width} numbers as in "
                 f"'{self.folder}' (fghash encode --queries)"
             )
+
+
+def _distances(query: np.ndarray, gallery: RealCodes) -> np.ndarray:
+    """Of one vector (d,) to all of a gallery, as faiss gives them for exact search."""
+    vectors, similarity = gallery.vectors, gallery.similarity
+    if query.shape != vectors.shape[1:]:
+        raise InputError(f"--rerank: queries of {len(query)} numbers, expected {vectors.shape[1]}")
+    if similarity == "l2":
+        return np.asarray(np.square(vectors - query).sum(1))
+    products = vectors @ query
+    if similarity == "cosine":
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+        products = products / np.maximum(lengths, 1e-12)
+    return np.asarray(-products)
 
 
 def class_in_words(labels: np.ndarray | None, names: Sequence[str], position: int) -> str:
