@@ -6,7 +6,7 @@ import torch
 
 from contract import CLOSED_FORM, TRAINED, tiny_data, tiny_method
 from fghash.batch import Batch
-from fghash.codes import QuantizedCodes, RealCodes
+from fghash.codes import BinaryCodes, QuantizedCodes, RealCodes
 from fghash.errors import InputError
 from fghash.registry import METHODS
 
@@ -44,6 +44,23 @@ def test_impossible_lengths_are_refused(name):
     for bits in (0, -8):
         with pytest.raises(InputError, match=str(bits)):
             METHODS[name].load().allows_bits(bits)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_values_are_what_codes_are_made_of(name, data, batch):
+    """A graph of a method is cut at them."""
+    method = tiny_method(name, data).eval()
+    with torch.no_grad():
+        features = method.read(batch).features
+        codes, queries = method.encode(features), method.encode_queries(features)
+        values, asked = method.code_values(features), method.query_values(features)
+    if isinstance(codes, BinaryCodes):
+        assert np.array_equal(values.numpy() >= 0, codes.bits)
+        assert np.array_equal(asked.numpy() >= 0, queries.bits)
+        return
+    own = codes.indices if isinstance(codes, QuantizedCodes) else codes.vectors
+    assert np.array_equal(values.numpy(), own)
+    assert np.array_equal(asked.float().numpy(), queries.vectors)
 
 
 @pytest.mark.parametrize(("name", "bits"), CASES)

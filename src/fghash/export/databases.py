@@ -37,6 +37,7 @@ from fghash.optional import import_package
 from fghash.search.coded_items import CodedItems, remove_quietly
 from fghash.search.index_folder import class_in_words
 
+EXTENSION = "vector"  # pgvector's name in PostgreSQL
 _ROWS = 5000  # written at a time
 
 Tell = Callable[[int], None]
@@ -208,8 +209,8 @@ class PgVector(Target):
 
     def _require_extension(self, connection: Any) -> None:
         driver = import_package("psycopg", "--to pgvector", "databases")
-        found = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
-        if connection.execute(found).fetchone() is None:
+        found = "SELECT 1 FROM pg_available_extensions WHERE name = %s"
+        if connection.execute(found, (EXTENSION,)).fetchone() is None:
             raise InputError(
                 "pgvector: this server lacks the extension 'vector', expected one with pgvector (its "
                 "package postgresql-<version>-pgvector)"

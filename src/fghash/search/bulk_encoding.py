@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _BLOCK = 512  # images, about; what a kill costs each process
 _AHEAD = 4  # batches that are decoded before they are needed
 _POLL = 0.2  # seconds
 
+Read = NDArray[np.uint8] | InputError  # an image, or why it cannot be read
 Tell = Callable[[int], None]  # images that were done since the last call
 
 
@@ -188,27 +190,39 @@ def _fill(
 ) -> None:
     order = [sources[i] for start, stop in blocks for i in range(start, stop)]
     with ThreadPoolExecutor(options.threads or len(os.sched_getaffinity(0))) as pool:
-        ready = _decoded(run, order, pool, _AHEAD * options.batch_size)
+        on_cpu = run.method.device.type == "cpu"
+        ready = _in_turns(run, order, pool, options) if on_cpu else _ahead(run, order, pool, options)
         for start, stop in blocks:
             _save_part(_part(parts, start), *_encoded(run, ready, stop - start, options, tell))
 
 
-def _decoded(
-    run: LoadedRun, sources: Sequence[ImageSource], pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[NDArray[np.uint8] | InputError]:
-    """The images in order, some of them decoded ahead; an error in place of one that cannot be read."""
+def _read(run: LoadedRun, source: ImageSource) -> Read:
+    """The image, or why it cannot be read."""
+    try:
+        return run.prepared(source.open())
+    except InputError as error:
+        return error
 
-    def read(source: ImageSource) -> NDArray[np.uint8] | InputError:
-        try:
-            return run.prepared(source.open())
-        except InputError as error:
-            return error
 
-    waiting: deque[Future[NDArray[np.uint8] | InputError]] = deque()
+def _in_turns(
+    run: LoadedRun, sources: Sequence[ImageSource], pool: ThreadPoolExecutor, options: EncodingOptions
+) -> Iterator[Read]:
+    """The images in order, a batch decoded at a time by all threads: where the network runs on the same
+    cores, the two would only take them from each other.
+    """
+    for start in range(0, len(sources), options.batch_size):
+        yield from list(pool.map(partial(_read, run), sources[start : start + options.batch_size]))
+
+
+def _ahead(
+    run: LoadedRun, sources: Sequence[ImageSource], pool: ThreadPoolExecutor, options: EncodingOptions
+) -> Iterator[Read]:
+    """The images in order, some batches of them decoded while a GPU is at work."""
+    waiting: deque[Future[Read]] = deque()
     try:
         for source in sources:
-            waiting.append(pool.submit(read, source))
-            if len(waiting) > ahead:
+            waiting.append(pool.submit(_read, run, source))
+            if len(waiting) > _AHEAD * options.batch_size:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -219,7 +233,7 @@ def _decoded(
 
 def _encoded(
     run: LoadedRun,
-    ready: Iterator[NDArray[np.uint8] | InputError],
+    ready: Iterator[Read],
     count: int,
     options: EncodingOptions,
     tell: Tell,
@@ -241,10 +255,12 @@ def _encoded(
             batch.append(image)
         if len(batch) == options.batch_size or (batch and place == count - 1):
             images = torch.from_numpy(np.stack(batch))
-            coded, real = run.encode_and_embed_batch(images, options.queries)
-            codes.append(coded)
             if options.vectors:
+                coded, real = run.encode_and_embed_batch(images, options.queries)
                 vectors.append(_real(run, real, coded))
+            else:
+                coded = run.encode_batch(images, options.queries)
+            codes.append(coded)
             batch = []
         tell(1)
     read = np.array([place for place in range(count) if place not in unread], np.int64)
