@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
                     if $$p -c '$(NEW)' 2>/dev/null; then echo $$p; exit; fi; done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check smoke bench-speed leaderboard clean
+.PHONY: help demo test lint types check smoke bench-speed leaderboard docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,14 +42,18 @@ smoke: $(VENV)/.ready  ## one short training of every registered method, in a th
 	  $(BIN)/fghash fit --method $$method --data synthetic --gpus 0 --runs "$$store" --trainer.max_epochs 1 || exit 1; \
 	done
 
-bench-speed: $(VENV)/.ready-speed  ## benchmarks of the evaluator; they print ratios and decide nothing
+bench-speed: $(VENV)/.ready-dev  ## benchmarks of the evaluator; they print ratios and decide nothing
 	@for script in experiments/speed/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 leaderboard: $(VENV)/.ready  ## rebuild the leaderboard of RUNS as CSV and Markdown
 	$(BIN)/fghash leaderboard --runs $(RUNS) --out $(RUNS)/leaderboard.csv --out $(RUNS)/leaderboard.md
 
+docs: $(VENV)/.ready-docs  ## build the site into ./site, without network; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@echo "open site/index.html (its search works where it is served: $(BIN)/python -m http.server -d site)"
+
 clean:  ## remove caches and build outputs (neither .venv nor any run)
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src baselines tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

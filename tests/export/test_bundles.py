@@ -90,11 +90,11 @@ def test_no_path_of_this_machine_is_in_it(tmp_path):
 
 def test_portable_keeps_what_makes_the_encoder():
     config = {
-        "method": {"name": "dpq", "vectors_file": "/home/me/words.npz"}, "preset": "/home/me/tuned.yaml",
+        "method": {"name": "dpq", "label_vectors": "/home/me/words.npz"}, "preset": "/home/me/tuned.yaml",
         "data": {"name": "csv", "root": "/home/me/data", "features": "/home/me/cache", "image_size": 96},
         "backbone": {"weights": "/home/me/w.safetensors"}, "tracking": {"entity": "me"}, "runs": "/home",
     }  # fmt: skip
-    found = portable(config)
+    found = portable(config, {"label_vectors": None})
     assert "/home" not in json.dumps(found)
     assert found["data"]["features"] == "ram"
     assert found["data"]["image_size"] == 96
@@ -161,3 +161,18 @@ def test_the_hub_gets_the_files_and_gives_them_back(bundle, monkeypatch, tmp_pat
         fetch("hf://me/other")
     with pytest.raises(InputError, match="user/name"):
         publish(folder, "hf://birds")
+
+
+def test_a_file_of_label_vectors_is_not_needed_any_more(tmp_path, runs):
+    names = api.load_run(runs["itq"]).class_names
+    words = {word for name in names for word in name.replace("_", " ").split()} | set(names)
+    random = np.random.default_rng(0)
+    lines = [f"{word} {' '.join(f'{x:.4f}' for x in random.standard_normal(24))}" for word in sorted(words)]
+    (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
+    method = {"name": "dpq", "label_vectors": str(tmp_path / "words.txt")}
+    run = small_run(tmp_path / "runs", method, 8)
+    images = sorted(small_images(tmp_path / "images", per_class=1).rglob("*.png"))
+    codes = api.load_run(run).encode(images)
+    write_bundle(api.load_run(run), tmp_path / "bundle")
+    (tmp_path / "words.txt").unlink()
+    assert np.array_equal(api.load_run(tmp_path / "bundle").encode(images).indices, codes.indices)

@@ -12,6 +12,7 @@ from fghash.ann.bed import Bed
 from fghash.codes import BinaryCodes
 from fghash.errors import InputError
 from fghash.evaluation.neighbours import nearest
+from fghash.search.engines import import_faiss
 
 Search = Callable[[np.ndarray, int], np.ndarray]  # positions of queries (q,), k -> items (q, k), -1 for none
 RERANKED = 100  # items that codes propose, to be ranked by their real vectors
@@ -33,19 +34,6 @@ class Kind:
     searches: str
     build: Callable[[Bed], Built]
     binary: bool = False  # works on binary codes alone
-
-
-def import_faiss() -> Any:
-    """faiss.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise InputError("ann: needs the package faiss-cpu (pip install 'fghash[search]')") from None
-    return faiss
 
 
 # -- real vectors --------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def evaluate(
 
     Raises:
         InputError: no items, codes or labels that do not fit one another, or values that are no codes or
-        labels.
+            labels.
     """
     protocol = protocol or RetrievalProtocol()
     relevance = _checked(queries, gallery, as_labels(query_labels), as_labels(gallery_labels))

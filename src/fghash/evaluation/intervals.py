@@ -57,7 +57,7 @@ def compare(
 
     Raises:
         InputError: the runs do not have the same queries (number, relevant items of each, size of the
-        gallery).
+            gallery).
     """
     _require_samples(samples)
     _require_same_queries(a, b)

@@ -44,7 +44,7 @@ from fghash.store import RunFolder
 from fghash.training.bundle_files import CARD, CHECKSUMS, checksum
 from fghash.training.model_files import save_model
 
-_PATHS = {"root", "cache", "file", "vectors_file", "word_vectors"}
+_PATHS = {"root", "cache", "file"}
 _SHOWN = ("map", "map_at_1000", "precision_at_10", "precision_at_100", "map_real")
 
 
@@ -70,7 +70,7 @@ def write_bundle(run: LoadedRun, folder: Path) -> None:
 
 
 def _fill(run: LoadedRun, folder: Path) -> None:
-    config = portable(document(run.config))
+    config = portable(document(run.config), run.method.portable_settings())
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     save_model(folder, run.method.cpu(), run.class_names)
     _write_json(folder / "transform.json", transform_of(run))
@@ -86,8 +86,10 @@ def _fill(run: LoadedRun, folder: Path) -> None:
     _write_json(folder / CHECKSUMS, sums)
 
 
-def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without paths: of a machine, and of whoever trained there."""
+def portable(config: Mapping[str, Any], of_method: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without paths: of a machine, and of whoever trained there; ``of_method`` in place of the
+    method's own.
+    """
     values: dict[str, Any] = {**config, "runs": "runs", "tracking": {**config["tracking"], "entity": None}}
     data = {key: None if key in _PATHS and value else value for key, value in config["data"].items()}
     if data.get("features") is not None:
@@ -97,8 +99,7 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     values["data"] = data
     weights = str(config["backbone"]["weights"])
     values["backbone"] = {**config["backbone"], "weights": Path(weights).name}
-    method = config["method"].items()
-    values["method"] = {k: Path(str(v)).name if k in _PATHS and v else v for k, v in method}
+    values["method"] = {**config["method"], **of_method}
     values["preset"] = Path(str(config["preset"])).name if "/" in str(config["preset"]) else config["preset"]
     return values
 

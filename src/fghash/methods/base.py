@@ -142,6 +142,10 @@ class HashingMethod(pl.LightningModule, ABC):
         codes = self.encode_queries(features) if queries else self.encode(features)
         return codes, self.embed(features)
 
+    def portable_settings(self) -> dict[str, Any]:
+        """Settings in place of those that name files, which a bundle has not; by default none."""
+        return {}
+
     def learned_codes(self) -> Codes | None:
         """Codes of the training items that training itself optimised, in dataset order; ``None`` without
         such.

@@ -226,6 +226,10 @@ class DPQ(HashingMethod):
         """The query embedding, with the similarity of the codes."""
         return self.encode_queries(features)
 
+    def portable_settings(self) -> dict[str, Any]:
+        """The width that the file of label vectors gave; the vectors themselves are among the weights."""
+        return {"label_vectors": None, "width": int(self.label_vectors.shape[1])}
+
     def configure_optimizers(self) -> Any:
         """The network's optimiser as ``optim`` says, and Adam for the codewords, on one schedule."""
         network = build_optimizer(self.optim, self.backbone.parameters(), self.head_parameters())
