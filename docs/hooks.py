@@ -181,7 +181,7 @@ def tables_page() -> str:
     """The leaderboards of experiments/leaderboard, as `fghash leaderboard` and `fghash ann` wrote them."""
     parts = [
         "# Tables", "",
-        "Written by `fghash leaderboard` and `fghash ann`; all columns lie in `experiments/leaderboard/*.csv`. "
+        "Written by `fghash leaderboard` and `fghash ann`; all columns: `experiments/leaderboard/*.csv`. "
         "CUB and Grocery are subsets of 50 and 24 classes here: not comparable with figures of whole sets. "
         "The README says how each was made.", "",
     ]  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fghash.ann.bed import Bed
-from fghash.ann.indexes import Kind, Search, import_faiss
+from fghash.ann.indexes import Kind, Search
+from fghash.search.engines import import_faiss
 
 K = 10  # neighbours that are asked for
 _BATCH = 1000

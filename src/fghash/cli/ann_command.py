@@ -33,9 +33,10 @@ def run(argv: Sequence[str]) -> int:
     if not 0 < given.seconds <= 3600:
         raise InputError(f"--seconds: {given.seconds}, expected above 0, up to 3600")
     from fghash.ann.bed import Growth, make_bed
-    from fghash.ann.indexes import chosen, import_faiss
+    from fghash.ann.indexes import chosen
     from fghash.ann.measure import measured
     from fghash.ann.written import append, bed_key, known_rows, write_outputs
+    from fghash.search.engines import import_faiss
 
     import_faiss()
     bed = make_bed(
