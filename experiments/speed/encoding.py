@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from fghash.api import find_run, load_run
-from fghash.search.bulk_encoding import EncodingOptions, encode_files
+from fghash.search.block_encoding import EncodingOptions
+from fghash.search.bulk_encoding import encode_files
 from fghash.search.image_lists import list_images
 
 

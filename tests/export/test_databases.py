@@ -18,7 +18,8 @@ import pytest
 from fghash.cli import main
 from fghash.codes import BinaryCodes, RealCodes
 from fghash.errors import InputError
-from fghash.export.databases import Place, agreement, bit_text, most_significant_first, target
+from fghash.export.database import Place, bit_text, most_significant_first
+from fghash.export.databases import agreement, target
 from fghash.search.coded_items import CodedItems, save_items
 
 EMBEDDED = {
@@ -240,9 +241,9 @@ def test_a_server_without_the_extension_or_the_right_is_told(server, tmp_path, c
     address = f"{server}/plain".replace("tester", "nobody_special")
     assert main(["export-codes", str(tmp_path / "c.npz"), "--to", "pgvector", "--dsn", address]) == 2
     assert "expected a superuser" in capsys.readouterr().err
-    from fghash.export import databases
+    from fghash.export import postgresql
 
-    monkeypatch.setattr(databases, "EXTENSION", "no_such_extension")
+    monkeypatch.setattr(postgresql, "EXTENSION", "no_such_extension")
     assert (
         main(["export-codes", str(tmp_path / "c.npz"), "--to", "pgvector", "--dsn", f"{server}/plain"]) == 2
     )

@@ -8,8 +8,9 @@ import pytest
 
 from fghash import api
 from fghash.errors import InputError
-from fghash.search import bulk_encoding
-from fghash.search.bulk_encoding import EncodingOptions, encode_files
+from fghash.search import block_encoding
+from fghash.search.block_encoding import EncodingOptions
+from fghash.search.bulk_encoding import encode_files
 from fghash.search.coded_items import load_items
 from fghash.search.image_lists import list_images
 from fghash.store import RunFolder
@@ -47,7 +48,7 @@ def test_several_runs_below_a_folder_are_told(runs, images, refused, tmp_path):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(bulk_encoding, "_BLOCK", 5)
+    monkeypatch.setattr(block_encoding, "_BLOCK", 5)
 
 
 def options(**given):
@@ -58,7 +59,7 @@ def test_what_was_encoded_is_not_encoded_again(runs, images, tmp_path, monkeypat
     run, sources = api.load_run(runs["itq"]), list_images([str(images)])
     whole = encode_files(run, sources, tmp_path / "whole.npz", options())
     assert (whole.items, whole.before) == (24, 0)
-    seen, real = [], bulk_encoding._save_part
+    seen, real = [], block_encoding._save_part
 
     def dies(path, *arrays):
         if len(seen) == 3:
@@ -66,11 +67,11 @@ def test_what_was_encoded_is_not_encoded_again(runs, images, tmp_path, monkeypat
         seen.append(path.name)
         real(path, *arrays)
 
-    monkeypatch.setattr(bulk_encoding, "_save_part", dies)
+    monkeypatch.setattr(block_encoding, "_save_part", dies)
     with pytest.raises(KeyboardInterrupt):
         encode_files(run, sources, tmp_path / "codes.npz", options())
     assert not (tmp_path / "codes.npz").exists()
-    monkeypatch.setattr(bulk_encoding, "_save_part", real)
+    monkeypatch.setattr(block_encoding, "_save_part", real)
     told = []
     again = encode_files(run, sources, tmp_path / "codes.npz", options(), told.append)
     assert (again.items, again.before) == (24, 15)
@@ -141,7 +142,7 @@ def test_nothing_readable_is_refused(runs, tmp_path, refused):
 @pytest.mark.xdist_group("processes")
 def test_two_processes_give_the_codes_of_one(runs, images, command, tmp_path, monkeypatch):
     command("encode", runs["itq"], images, "--out", tmp_path / "one.npz", "--batch_size", 5)
-    monkeypatch.setattr(bulk_encoding, "_BLOCK", 5)
+    monkeypatch.setattr(block_encoding, "_BLOCK", 5)
     status, _, err = command(
         "encode", runs["itq"], images, "--out", tmp_path / "two.npz", "--cpus", 2, "--batch_size", 5
     )
@@ -153,7 +154,7 @@ def test_two_processes_give_the_codes_of_one(runs, images, command, tmp_path, mo
 
 @pytest.mark.xdist_group("processes")
 def test_an_error_of_one_process_ends_all_in_one_line(runs, damaged, refused, tmp_path, monkeypatch):
-    monkeypatch.setattr(bulk_encoding, "_BLOCK", 5)
+    monkeypatch.setattr(block_encoding, "_BLOCK", 5)
     said = refused(
         "encode", runs["itq"], damaged.parent, "--out", tmp_path / "c.npz", "--cpus", 2, "--batch_size", 5
     )
@@ -164,20 +165,20 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     runs, images, command, refused, tmp_path, monkeypatch
 ):
     out = tmp_path / "c.npz"
-    real, count = bulk_encoding.save_arrays, [0]
+    real, count = block_encoding.save_arrays, [0]
 
-    def full(path, arrays):
+    def full(path, arrays, **options):
         count[0] += 1
         if count[0] > 2:
             raise OSError(28, "No space left on device")
-        real(path, arrays)
+        real(path, arrays, **options)
 
-    monkeypatch.setattr(bulk_encoding, "_BLOCK", 5)
-    monkeypatch.setattr(bulk_encoding, "save_arrays", full)
+    monkeypatch.setattr(block_encoding, "_BLOCK", 5)
+    monkeypatch.setattr(block_encoding, "save_arrays", full)
     words = ("encode", runs["itq"], images, "--out", out, "--batch_size", 5)
     assert "No space left on device" in refused(*words)
     assert not out.exists()
-    monkeypatch.setattr(bulk_encoding, "save_arrays", real)
+    monkeypatch.setattr(block_encoding, "save_arrays", real)
     status, said, _ = command(*words)
     assert status == 0
     assert "10 of them by an earlier call" in said

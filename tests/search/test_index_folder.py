@@ -10,7 +10,9 @@ from fghash.errors import InputError
 from fghash.evaluation.neighbours import nearest
 from fghash.search import index_folder
 from fghash.search.coded_items import CodedItems
-from fghash.search.index_folder import MANIFEST, add_items, build_index, open_index, remove_items
+from fghash.search.index_changes import add_items, remove_items
+from fghash.search.index_folder import build_index, open_index
+from fghash.search.index_manifest import MANIFEST
 
 N, Q, K = 400, 20, 10
 RANDOM = np.random.default_rng
@@ -238,7 +240,7 @@ def test_a_change_that_fails_leaves_the_index_as_it_was(tmp_path, monkeypatch):
 def test_two_changes_at_once_are_refused(tmp_path):
     folder = tmp_path / "index"
     build_index(folder, items_of(binary(16)))
-    with index_folder._changing(folder), pytest.raises(InputError, match="another process"):
+    with index_folder.locked(folder), pytest.raises(InputError, match="another process"):
         remove_items(folder, ["i1"])
 
 

@@ -14,7 +14,8 @@ from fghash.errors import InputError
 from fghash.settings.sources import notice
 
 if TYPE_CHECKING:
-    from fghash.search.bulk_encoding import EncodedFile, EncodingOptions
+    from fghash.search.block_encoding import EncodingOptions
+    from fghash.search.bulk_encoding import EncodedFile
 
 DESCRIPTION = """\
 Encode images with a stored run or a bundle into one file of codes and ids. IMAGES are files, folders,
@@ -66,7 +67,7 @@ def _report(result: EncodedFile, out: Path) -> None:
 
 
 def _encoding(given: argparse.Namespace, batch_size: int) -> EncodingOptions:
-    from fghash.search.bulk_encoding import EncodingOptions
+    from fghash.search.block_encoding import EncodingOptions
 
     return EncodingOptions(
         batch_size=given.batch_size or batch_size,

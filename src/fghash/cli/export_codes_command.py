@@ -12,7 +12,7 @@ from fghash.cli.options import Options, at_least
 from fghash.errors import InputError
 
 if TYPE_CHECKING:
-    from fghash.export.databases import Target
+    from fghash.export.database import Target
     from fghash.search.coded_items import CodedItems
 
 DESCRIPTION = """\
@@ -39,7 +39,8 @@ def run(argv: Sequence[str]) -> int:
         save_items(Path(address), items)
         print(f"{address}: {len(items):,} rows")
         return 0
-    from fghash.export.databases import Place, bits_of, target
+    from fghash.export.database import Place, bits_of
+    from fghash.export.databases import target
 
     bits_of(items)
     engine = target(given.to, Place(address, given.table, given.force))
@@ -52,7 +53,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _checked(engine: Target, items: CodedItems, count: int) -> int:
     """Ask for the first codes; 2 where an exact search there finds something else."""
-    from fghash.export.databases import agreement, bits_of
+    from fghash.export.database import bits_of
+    from fghash.export.databases import agreement
 
     queries = bits_of(items).take(slice(0, count))
     found = agreement(engine.search(queries, _TOP), items, queries, _TOP)
@@ -89,7 +91,8 @@ def _address(given: argparse.Namespace) -> str:
 def _items(source: str) -> CodedItems:
     """Of a file of codes, an index, or a run."""
     from fghash.search.coded_items import SUFFIXES, load_items
-    from fghash.search.index_folder import MANIFEST, open_index
+    from fghash.search.index_folder import open_index
+    from fghash.search.index_manifest import MANIFEST
 
     path = Path(source)
     if path.suffix in SUFFIXES:

@@ -73,7 +73,8 @@ def _built(given: argparse.Namespace) -> SearchIndex:
 
 def _changed(given: argparse.Namespace) -> SearchIndex:
     from fghash.search.coded_items import load_items
-    from fghash.search.index_folder import add_items, open_index, remove_items
+    from fghash.search.index_changes import add_items, remove_items
+    from fghash.search.index_folder import open_index
 
     index = None
     if given.add is not None:

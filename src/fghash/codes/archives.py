@@ -58,13 +58,15 @@ def load_codes(path: str | Path) -> tuple[Codes, np.ndarray]:
     return codes, labels
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, Any], compressed: bool = True) -> None:
-    """Write an ``.npz`` under exactly this name, all or nothing.
+def save_arrays(
+    path: str | Path, arrays: Mapping[str, Any], *, compressed: bool = True, argument: str = "path"
+) -> None:
+    """Write an ``.npz`` under exactly this name, all or nothing; errors name the ``argument``.
 
     Raises:
         InputError: the file cannot be written there.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path, argument) as temporary, temporary.open("wb") as file:
         values = {key: np.asarray(value) for key, value in arrays.items()}
         (np.savez_compressed if compressed else np.savez)(file, **values)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Encode any number of images into one file of codes: decoded by threads, in blocks that survive a kill.
+"""Encode any number of images into one file of codes.
 
 Beside the file lies ``<name>.parts`` until it is complete: a manifest and one ``.npz`` for each block of
 images. The same command goes on where it stopped; blocks are whole batches, so that the codes are the same.
@@ -10,61 +10,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.multiprocessing as multiprocessing
-from numpy.typing import NDArray
 
-from fghash.api import LoadedRun, class_names_of, load_run
+from fghash.api import LoadedRun, class_names_of
 from fghash.backbone import GIVEN
 from fghash.codes import Codes, RealCodes, concatenate
-from fghash.codes.archives import arrays_of, codes_of, load_arrays, save_arrays
+from fghash.codes.archives import codes_of, load_arrays
 from fghash.errors import InputError
 from fghash.files import full_disk, replacing
+from fghash.search.block_encoding import EncodingOptions, Tell, fill, part_path
 from fghash.search.coded_items import CodedItems, load_items, remove_quietly, require_suffix, save_items
+from fghash.search.encoding_processes import by_processes
 from fghash.search.image_lists import ImageSource
 from fghash.store.parsing import read_json
-
-_BLOCK = 512  # images, about; what a kill costs each process
-_AHEAD = 4  # batches that are decoded before they are needed
-_POLL = 0.2  # seconds
-
-Read = NDArray[np.uint8] | InputError  # an image, or why it cannot be read
-Tell = Callable[[int], None]  # images that were done since the last call
-
-
-@dataclass(frozen=True)
-class EncodingOptions:
-    """How images are encoded.
-
-    Args:
-        batch_size: images that go through the network at a time.
-        queries: encode what a query is compared with, where it differs from what a gallery stores.
-        vectors: store the real vectors, too, for re-ranking.
-        skip_unreadable: leave images out that cannot be read, and say which.
-        devices: one process each, as torch names them.
-        threads: that decode, of each process; by default as many as it has cores.
-    """
-
-    batch_size: int
-    queries: bool = False
-    vectors: bool = False
-    skip_unreadable: bool = False
-    devices: tuple[str, ...] = ("cpu",)
-    threads: int | None = None
-
-    @property
-    def block(self) -> int:
-        """Images of a part: whole batches."""
-        return self.batch_size * max(1, round(_BLOCK / self.batch_size))
 
 
 @dataclass(frozen=True)
@@ -96,7 +59,7 @@ def encode_files(
     blocks = _blocks(len(sources), options.block)
     with full_disk("--out", out.parent):
         _begin(parts, _identity(run, sources, options))
-        left = [block for block in blocks if not _part(parts, block[0]).is_file()]
+        left = [block for block in blocks if not part_path(parts, block[0]).is_file()]
         before = len(sources) - sum(stop - start for start, stop in left)
         tell(before)
         _encode_blocks(run, sources, parts, options, left, tell)
@@ -136,10 +99,6 @@ def _blocks(n: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _part(parts: Path, start: int) -> Path:
-    return parts / f"{start:012d}.npz"
-
-
 def _identity(run: LoadedRun, sources: Sequence[ImageSource], options: EncodingOptions) -> str:
     """What determines the codes, by content."""
     digest = hashlib.sha256(f"{run.encoder} {run.config.bits} {options.block} {options.batch_size}".encode())
@@ -174,116 +133,10 @@ def _encode_blocks(
     """By this process, or by one for each of several devices."""
     count = min(len(options.devices), len(blocks))
     if count > 1:
-        _by_processes(run.folder, sources, parts, options, blocks, tell)
+        by_processes(run.folder, sources, parts, options, blocks, tell)
     elif blocks:
         run.method.to(options.devices[0])
-        _fill(run, sources, parts, options, blocks, tell)
-
-
-def _fill(
-    run: LoadedRun,
-    sources: Sequence[ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    tell: Tell,
-) -> None:
-    order = [sources[i] for start, stop in blocks for i in range(start, stop)]
-    with ThreadPoolExecutor(options.threads or len(os.sched_getaffinity(0))) as pool:
-        on_cpu = run.method.device.type == "cpu"
-        ready = _in_turns(run, order, pool, options) if on_cpu else _ahead(run, order, pool, options)
-        for start, stop in blocks:
-            _save_part(_part(parts, start), *_encoded(run, ready, stop - start, options, tell))
-
-
-def _read(run: LoadedRun, source: ImageSource) -> Read:
-    """The image, or why it cannot be read."""
-    try:
-        return run.prepared(source.open())
-    except InputError as error:
-        return error
-
-
-def _in_turns(
-    run: LoadedRun, sources: Sequence[ImageSource], pool: ThreadPoolExecutor, options: EncodingOptions
-) -> Iterator[Read]:
-    """The images in order, a batch decoded at a time by all threads: where the network runs on the same
-    cores, the two would only take them from each other.
-    """
-    for start in range(0, len(sources), options.batch_size):
-        yield from list(pool.map(partial(_read, run), sources[start : start + options.batch_size]))
-
-
-def _ahead(
-    run: LoadedRun, sources: Sequence[ImageSource], pool: ThreadPoolExecutor, options: EncodingOptions
-) -> Iterator[Read]:
-    """The images in order, some batches of them decoded while a GPU is at work."""
-    waiting: deque[Future[Read]] = deque()
-    try:
-        for source in sources:
-            waiting.append(pool.submit(_read, run, source))
-            if len(waiting) > _AHEAD * options.batch_size:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _encoded(
-    run: LoadedRun,
-    ready: Iterator[Read],
-    count: int,
-    options: EncodingOptions,
-    tell: Tell,
-) -> tuple[list[Codes], list[RealCodes], NDArray[np.int64], dict[int, str]]:
-    """Codes and vectors of the next ``count`` images in batches, places of those that were read, and why the
-    others were not.
-    """
-    codes: list[Codes] = []
-    vectors: list[RealCodes] = []
-    unread: dict[int, str] = {}
-    batch: list[NDArray[np.uint8]] = []
-    for place in range(count):
-        image = next(ready)
-        if isinstance(image, InputError):
-            if not options.skip_unreadable:
-                raise InputError(f"{image} (--skip_unreadable leaves such out)")
-            unread[place] = str(image)
-        else:
-            batch.append(image)
-        if len(batch) == options.batch_size or (batch and place == count - 1):
-            images = torch.from_numpy(np.stack(batch))
-            if options.vectors:
-                coded, real = run.encode_and_embed_batch(images, options.queries)
-                vectors.append(_real(run, real, coded))
-            else:
-                coded = run.encode_batch(images, options.queries)
-            codes.append(coded)
-            batch = []
-        tell(1)
-    read = np.array([place for place in range(count) if place not in unread], np.int64)
-    return codes, vectors, read, unread
-
-
-def _real(run: LoadedRun, embedding: RealCodes | None, codes: Codes) -> RealCodes:
-    found = codes if isinstance(codes, RealCodes) else embedding
-    if found is None:
-        raise InputError(f"--vectors: the method {run.config.method.name} has no real vectors")
-    return found
-
-
-def _save_part(
-    path: Path, codes: list[Codes], vectors: list[RealCodes], read: NDArray[np.int64], unread: dict[int, str]
-) -> None:
-    arrays: dict[str, Any] = {"read": read, "unread": np.str_(json.dumps(unread))}
-    if codes:
-        arrays |= arrays_of(concatenate(codes))
-    if vectors:
-        joined = concatenate(vectors)
-        arrays |= {"vectors": joined.vectors, "vectors_similarity": np.str_(joined.similarity)}
-    save_arrays(path, arrays)
+        fill(run, sources, parts, options, blocks, tell)
 
 
 def _joined(
@@ -295,7 +148,7 @@ def _joined(
     kept: list[ImageSource] = []
     skipped: list[tuple[str, str]] = []
     for start, _ in blocks:
-        arrays = load_arrays(_part(parts, start))
+        arrays = load_arrays(part_path(parts, start))
         unread = json.loads(str(arrays["unread"]))
         skipped += [(sources[start + int(place)].id, why) for place, why in unread.items()]
         kept += [sources[start + place] for place in arrays["read"].tolist()]
@@ -345,98 +198,3 @@ def _labels(texts: Sequence[str], names: Sequence[str]) -> tuple[np.ndarray | No
     own = sorted(set(texts))
     numbers = {name: i for i, name in enumerate(own)}
     return np.array([numbers[text] for text in texts], np.int64), tuple(own)
-
-
-# -- several processes ---------------------------------------------------------------------------------------
-
-
-def _by_processes(
-    folder: Path,
-    sources: Sequence[ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    tell: Tell,
-) -> None:
-    """A process for each device takes every n-th block; the first error of any ends all."""
-    context = multiprocessing.get_context("spawn")
-    answers = context.SimpleQueue()
-    count = min(len(options.devices), len(blocks))
-    processes = []
-    for rank in range(count):
-        share = blocks[rank::count]
-        needed = {i: sources[i] for start, stop in share for i in range(start, stop)}
-        arguments = (rank, count, folder, needed, parts, options, share, answers)
-        processes.append(context.Process(target=_work, args=arguments, daemon=True))
-    try:
-        for process in processes:
-            process.start()
-        _follow(processes, answers, tell)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _follow(processes: Sequence[Any], answers: Any, tell: Tell) -> None:
-    """Until every process has said that it is done.
-
-    Raises:
-        InputError: what one of them raised, or that one died.
-    """
-    done = 0
-    while done < len(processes):
-        if answers.empty():
-            dead = [process for process in processes if process.exitcode not in (None, 0)]
-            if dead and answers.empty():
-                raise InputError(
-                    f"encode: a process ended with status {dead[0].exitcode} (no memory left?); the same "
-                    "command goes on"
-                )
-            processes[0].join(_POLL)
-            continue
-        answer = answers.get()
-        if isinstance(answer, str):
-            raise InputError(answer)
-        if answer is None:
-            done += 1
-        else:
-            tell(answer)
-
-
-class _Sources(Sequence[ImageSource]):
-    """Some images under their positions among all."""
-
-    def __init__(self, known: dict[int, ImageSource]) -> None:
-        self.known = known
-
-    def __getitem__(self, position: Any) -> Any:
-        return self.known[position]
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-
-def _work(
-    rank: int,
-    count: int,
-    folder: Path,
-    sources: dict[int, ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    answers: Any,
-) -> None:
-    """In a process of its own; tells counts, then ``None``, or an error in words."""
-    if options.devices[rank] == "cpu":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
-    try:
-        with full_disk("--out", parts.parent):
-            run = load_run(folder)
-            run.method.to(options.devices[rank])
-            for block in blocks:
-                _fill(run, _Sources(sources), parts, options, [block], lambda _: None)
-                answers.put(block[1] - block[0])
-        answers.put(None)
-    except InputError as error:
-        answers.put(str(error))

@@ -82,7 +82,7 @@ def save_items(path: Path, items: CodedItems) -> None:
     """
     require_suffix(path)
     if path.suffix == ".npz":
-        save_arrays(path, arrays_of_items(items))
+        save_arrays(path, arrays_of_items(items), argument="--out")
         return
     table = _table(items)
     if path.suffix == ".parquet":
