@@ -121,8 +121,11 @@ def test_what_is_no_model_is_one_line(hashnet, tmp_path):
     (moved / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"stores no model\.safetensors: .*--force"):
         api.load_run(moved)
+    (moved / "config.yaml").unlink()
     with pytest.raises(InputError, match=r"has no config\.yaml"):
-        api.load_run(tmp_path)
+        api.load_run(moved)
+    with pytest.raises(InputError, match="is not the folder of a finished run"):
+        api.load_run(tmp_path / "nowhere")
 
 
 def test_real_embeddings_are_stored_and_give_the_same_score(hashnet, root, tmp_path):

@@ -139,7 +139,7 @@ def find_run(path: str | Path) -> Path:
     if str(path).startswith(HUB):
         return fetch(str(path))
     path = Path(path)
-    if (path / "config.yaml").is_file():
+    if (path / "config.yaml").is_file() or (path / FACTS).is_file():
         return path
     found = sorted(each.parent for each in path.rglob(FACTS)) if path.is_dir() else []
     if len(found) == 1:

@@ -49,7 +49,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("lst", "data: unknown name 'lst' (known: list, prepare, check), did you mean 'list'?"),
+        ("lst", "data: unknown name 'lst' (known: list, prepare, check, images), did you mean 'list'?"),
         ("list --all", "data list: unknown option '--all'"),
         ("prepare", "data prepare: the following arguments are required: NAME, --root"),
         ("prepare cub200", "data prepare: the following arguments are required: --root"),

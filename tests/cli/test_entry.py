@@ -34,7 +34,7 @@ def test_help_fits_a_screen_and_names_each_command(capsys: pytest.CaptureFixture
     assert max(map(len, out.splitlines())) <= 120
     for name, command in COMMANDS.items():
         assert f"\n  {name} " in out
-        assert command.example in out
+        assert command.summary in out
     assert "exit status: 0" in out
 
 

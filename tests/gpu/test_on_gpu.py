@@ -286,3 +286,20 @@ def test_the_command_stops_on_sigterm_and_ends_as_if_nothing_had_been(images, tm
         for path in (tmp_path / runs).glob("*/*/*/*/config.yaml")
     )
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("method", ["itq", "pq"])
+def test_files_are_encoded_to_the_codes_of_the_cpu(method, tmp_path):
+    """Decoded ahead by threads while the GPU works; a few bits may lie at the threshold."""
+    from fghash.cli import main
+    from fghash.search.coded_items import load_items
+    from small_runs import small_images, small_run
+
+    run, images = small_run(tmp_path / "runs", method), small_images(tmp_path / "images")
+    words = ["encode", str(run), str(images), "--batch_size", "5"]
+    assert main([*words, "--gpus", "0", "--out", str(tmp_path / "cpu.npz")]) == 0
+    assert main([*words, "--gpus", "1", "--out", str(tmp_path / "gpu.npz")]) == 0
+    ours, theirs = (load_items(tmp_path / f"{name}.npz") for name in ("gpu", "cpu"))
+    assert ours.ids.tolist() == theirs.ids.tolist()
+    name = "bits" if method == "itq" else "indices"
+    assert (getattr(ours.codes, name) != getattr(theirs.codes, name)).mean() < 0.01

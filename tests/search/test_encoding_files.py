@@ -237,3 +237,21 @@ def test_images_of_any_kind_are_read_from_a_shard_as_from_files(runs, images, tm
     assert np.array_equal(
         load_items(tmp_path / "a.npz").codes.bits, load_items(tmp_path / "b.npz").codes.bits
     )
+
+
+@pytest.mark.parametrize("way", ["_in_turns", "_ahead"])
+def test_images_come_in_order_however_they_are_decoded(runs, damaged, way):
+    """``_ahead`` is the way of a GPU."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    run, sources = api.load_run(runs["itq"]), list_images([str(damaged)], tolerate_missing=True)
+    expected = [block_encoding._read(run, source) for source in sources]
+    with ThreadPoolExecutor(3) as pool:
+        settings = EncodingOptions(batch_size=4)
+        found = list(getattr(block_encoding, way)(run, sources, pool, settings))
+    assert len(found) == len(expected) == 25
+    for ours, theirs in zip(found, expected, strict=True):
+        if isinstance(theirs, InputError):
+            assert str(ours) == str(theirs)
+        else:
+            assert np.array_equal(ours, theirs)

@@ -20,6 +20,7 @@ from typing import Any
 
 from fghash.bench.portable import portable
 from fghash.bench.workers import Event
+from fghash.data.prepare.unpack import unpack
 from fghash.errors import InputError
 
 _PATIENCE = 10.0  # seconds for an address to answer
@@ -124,15 +125,18 @@ def unpack_run(content: bytes, runs: Path, run: str) -> None:
     if (place / "finished").is_dir():
         return
     scratch = runs / ".bench" / f"incoming-{secrets.token_hex(8)}"
+    packed = scratch.with_name(f"{scratch.name}.tar")
     try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            archive.extractall(scratch, filter="data")
+        scratch.mkdir(parents=True)
+        packed.write_bytes(content)
+        unpack(packed, scratch)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         scratch.rename(place)
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, InputError) as error:
         raise InputError(f"bench: the run '{run}' came back damaged ({error})") from error
     finally:
+        packed.unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

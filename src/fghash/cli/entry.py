@@ -144,7 +144,7 @@ COMMANDS = {
 
 _HEAD = f"fghash {__version__}: fine-grained image hashing; one datamodule, one evaluator"
 _FOOT = """\
-fghash COMMAND --help tells a command's settings.
+fghash COMMAND --help tells a command's settings, with examples.
 
 exit status: 0 done; 2 bad input or nothing to score (one line says what); 130 interrupted;
 143 stopped by SIGTERM (138: SIGUSR1 in a job of SLURM), saved, resumes; 1 a bug
@@ -208,7 +208,7 @@ def _own_warnings_in_a_line() -> Iterator[None]:
 
 
 def _help() -> str:
-    commands = [f"  {name:<13}{each.summary}\n{'':<15}{each.example}" for name, each in COMMANDS.items()]
+    commands = [f"  {name:<14}{each.summary}" for name, each in COMMANDS.items()]
     return "\n".join([_HEAD, "", *commands, "", _FOOT])
 
 
