@@ -57,10 +57,14 @@ def test_any_kill_costs_a_block_at_most(run, images, tmp_path, more):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-            assert not out.exists()
         else:
             assert process.returncode == 0
             same(whole, out)
+            out.unlink()
+        if out.exists():  # killed on its last steps: the file is whole, and the same command tidies up
+            same(whole, out)
+            subprocess.run([*words, "--out", str(out)], check=True, **quiet)
+            assert not out.with_name("codes.npz.parts").exists()
             out.unlink()
     subprocess.run([*words, "--out", str(out)], check=True, **quiet)
     same(whole, out)

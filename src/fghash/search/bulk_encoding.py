@@ -55,7 +55,7 @@ def encode_files(
     require_suffix(out)
     if run.config.backbone.name == GIVEN:
         raise InputError(f"run: '{run.folder}' was trained on given vectors: it has no network for images")
-    parts = out.with_name(f"{out.name}.parts")
+    parts = _parts(out)
     blocks = _blocks(len(sources), options.block)
     with full_disk("--out", out.parent):
         _begin(parts, _identity(run, sources, options))
@@ -70,7 +70,7 @@ def encode_files(
 
 
 def is_encoded(out: Path, run: LoadedRun, sources: Sequence[ImageSource], options: EncodingOptions) -> bool:
-    """Whether ``out`` holds just this already.
+    """Whether ``out`` holds just this already; parts that a kill left behind are then deleted.
 
     Raises:
         InputError: it holds something else.
@@ -83,13 +83,18 @@ def is_encoded(out: Path, run: LoadedRun, sources: Sequence[ImageSource], option
         same = False
     if not same:
         raise InputError(f"--out: '{out}' is there and holds something else (--force replaces it)")
+    remove_quietly(_parts(out))
     return True
 
 
 def forget(out: Path) -> None:
     """Delete the file and its parts."""
     remove_quietly(out)
-    remove_quietly(out.with_name(f"{out.name}.parts"))
+    remove_quietly(_parts(out))
+
+
+def _parts(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
 
 
 # -- blocks --------------------------------------------------------------------------------------------------
