@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedRun", "RunResult", "encode", "evaluate", "fit", "leaderboard", "load_run"]
 
 Image = str | Path | BinaryIO | NDArray[np.uint8] | Tensor
+PreparedImages = Callable[..., Iterator[NDArray[np.uint8]]]  # see prepared_images
 _CACHES = {"cache", "features"}
 _THUMBNAIL = 96  # short side in pixels
 _HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -183,22 +184,35 @@ def _data_of(path: Path) -> RetrievalDataModule | None:
     return data
 
 
-def prepared_images(run: LoadedRun, batch_size: int) -> Callable[[str], Iterator[NDArray[np.uint8]]] | None:
-    """Batches (b, 3, size, size) of a stored run's images, as its network had them; of ``queries`` or
-    ``gallery``, in order. ``None`` where :func:`images_of` gives none.
+def prepared_images(run: LoadedRun, batch_size: int) -> PreparedImages | None:
+    """A function of ``queries`` or ``gallery``, and of how many images (all, or some that are spread evenly),
+    that gives batches (b, 3, size, size) of a stored run's images as its network had them, in order. ``None``
+    where :func:`images_of` gives none.
     """
     data = _data_of(run.folder)
     if data is None:
         return None
 
-    def batches(part: str) -> Iterator[NDArray[np.uint8]]:
+    def batches(part: str, count: int | None = None) -> Iterator[NDArray[np.uint8]]:
         items = data.query_items if part == "queries" else data.gallery_items
         side = run.transform.short_side
-        for start in range(0, len(items), batch_size):
-            block = range(start, min(start + batch_size, len(items)))
+        places = spread(len(items), count)
+        for start in range(0, len(places), batch_size):
+            block = places[start : start + batch_size]
             yield run._cropped([np.ascontiguousarray(items.read(i, side)) for i in block]).numpy()
 
     return batches
+
+
+def spread(n: int, count: int | None = None) -> list[int]:
+    """All positions of n items, or ``count`` of them, spread evenly.
+
+    >>> spread(10, 4)
+    [0, 3, 6, 9]
+    """
+    if count is None or count >= n:
+        return list(range(n))
+    return [int(place) for place in np.linspace(0, n - 1, count).round()]
 
 
 def class_names_of(folder: str | Path) -> tuple[str, ...]:

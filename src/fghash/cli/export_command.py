@@ -13,7 +13,7 @@ from fghash.errors import InputError
 from fghash.settings.sources import notice
 
 if TYPE_CHECKING:
-    from fghash.api import LoadedRun
+    from fghash.api import LoadedRun, PreparedImages
     from fghash.export.graph import EncoderGraph
 
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def _graph(given: argparse.Namespace, loaded: LoadedRun) -> int:
         if given.format == "torch_export":
             write_torch_export(graph, given.out / "model.pt2")
         else:
-            calibration = _limited(batches("gallery"), _CALIBRATED) if batches else []
+            calibration = batches("gallery", _CALIBRATED) if batches else []
             write_onnx(graph, loaded, given.out / "model.onnx", given.precision, calibration)
         write_preprocessing(given.out, graph, loaded)
     except InputError:
@@ -76,7 +76,9 @@ def _graph(given: argparse.Namespace, loaded: LoadedRun) -> int:
     return _compared(given, loaded, graph, batches) if given.format == "onnx" else 0
 
 
-def _compared(given: argparse.Namespace, loaded: LoadedRun, graph: EncoderGraph, batches: Any) -> int:
+def _compared(
+    given: argparse.Namespace, loaded: LoadedRun, graph: EncoderGraph, batches: PreparedImages | None
+) -> int:
     """Codes of both; and what it costs in mAP where precision was lost."""
     from fghash.export.graph_files import OnnxEncoder
     from fghash.export.parity import compare_codes, map_loss
@@ -85,7 +87,7 @@ def _compared(given: argparse.Namespace, loaded: LoadedRun, graph: EncoderGraph,
         notice("the run's images are not on this machine: codes are not compared (--images FOLDER does)")
         return 0
     other = OnnxEncoder(given.out / "model.onnx", graph.outputs)
-    parity = compare_codes(graph, other, _limited(batches("queries"), given.compare))
+    parity = compare_codes(graph, other, batches("queries", given.compare))
     print(parity.in_words())
     report: dict[str, Any] = {"precision": given.precision, "parity": parity.to_dict()}
     if (given.score or given.precision != "fp32") and given.images is None:
@@ -99,33 +101,25 @@ def _compared(given: argparse.Namespace, loaded: LoadedRun, graph: EncoderGraph,
     return 0
 
 
-def _images(given: argparse.Namespace, loaded: LoadedRun) -> Any:
-    """A function of a part that gives batches of prepared images; ``None`` where there are no images."""
+def _images(given: argparse.Namespace, loaded: LoadedRun) -> PreparedImages | None:
+    """Prepared images of ``--images``, else of the run; ``None`` where there are none."""
     import numpy as np
 
-    if given.images is not None:
-        from fghash.search.image_lists import list_images
+    from fghash.api import prepared_images, spread
 
-        sources = list_images(given.images)
+    if given.images is None:
+        return prepared_images(loaded, _BATCH)
+    from fghash.search.image_lists import list_images
 
-        def of_files(part: str) -> Iterator[Any]:
-            for start in range(0, len(sources), _BATCH):
-                yield np.stack([loaded.prepared(each.open()) for each in sources[start : start + _BATCH]])
+    sources = list_images(given.images)
 
-        return of_files
-    from fghash.api import prepared_images
+    def of_files(part: str, count: int | None = None) -> Iterator[Any]:
+        places = spread(len(sources), count)
+        for start in range(0, len(places), _BATCH):
+            chosen = [sources[place] for place in places[start : start + _BATCH]]
+            yield np.stack([loaded.prepared(each.open()) for each in chosen])
 
-    return prepared_images(loaded, _BATCH)
-
-
-def _limited(batches: Iterator[Any], count: int) -> Iterator[Any]:
-    """The first images, about ``count``."""
-    seen = 0
-    for batch in batches:
-        yield batch[: count - seen]
-        seen += len(batch)
-        if seen >= count:
-            return
+    return of_files
 
 
 def _size(folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fghash.api import LoadedRun, images_of
+from fghash.api import LoadedRun, images_of, spread
 from fghash.data.images.decoding import read_image
 from fghash.errors import InputError
 from fghash.search.image_lists import ImageSource, list_images
@@ -52,7 +52,7 @@ def images_of_queries(run: LoadedRun, count: int) -> list[tuple[NDArray[np.uint8
         return []
     bits = max(bits for bits, _ in RunFolder(run.folder).coded())
     _, labels = RunFolder(run.folder).read_codes(bits, "network", "queries")
-    places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int).tolist()
+    places = spread(len(names), count)
     return [(read("queries", place), class_in_words(labels, run.class_names, place)) for place in places]
 
 
