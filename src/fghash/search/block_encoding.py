@@ -26,6 +26,7 @@ _BLOCK = 512  # images, about; what a kill costs each process
 _AHEAD = 4  # batches that are decoded before they are needed
 
 Read = NDArray[np.uint8] | InputError  # an image, or why it cannot be read
+Block = tuple[int, int]  # positions of images: from, up to
 Tell = Callable[[int], None]  # images that were done since the last call
 
 
@@ -60,25 +61,29 @@ def part_path(parts: Path, start: int) -> Path:
     return parts / f"{start:012d}.npz"
 
 
-def fill(
-    run: LoadedRun,
-    sources: Sequence[ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    tell: Tell,
-) -> None:
-    """Encode blocks of images (start, stop), a file below ``parts`` each.
+@dataclass(frozen=True)
+class EncodingJob:
+    """What is to be encoded: by which run, which images, into which folder of parts, how."""
+
+    run: LoadedRun
+    sources: Sequence[ImageSource]
+    parts: Path
+    options: EncodingOptions
+
+
+def fill(job: EncodingJob, blocks: Sequence[Block], tell: Tell) -> None:
+    """Encode blocks, a file each.
 
     Raises:
         InputError: an image that cannot be read (unless such are skipped), or a file that cannot be written.
     """
-    order = [sources[i] for start, stop in blocks for i in range(start, stop)]
+    run, options = job.run, job.options
+    order = [job.sources[i] for start, stop in blocks for i in range(start, stop)]
     with ThreadPoolExecutor(options.threads or len(os.sched_getaffinity(0))) as pool:
         on_cpu = run.method.device.type == "cpu"
         ready = _in_turns(run, order, pool, options) if on_cpu else _ahead(run, order, pool, options)
         for start, stop in blocks:
-            _save_part(part_path(parts, start), *_encoded(run, ready, stop - start, options, tell))
+            _save_part(part_path(job.parts, start), *_encoded(run, ready, stop - start, options, tell))
 
 
 def _read(run: LoadedRun, source: ImageSource) -> Read:

@@ -23,7 +23,7 @@ from fghash.codes import Codes, RealCodes, concatenate
 from fghash.codes.archives import codes_of, load_arrays
 from fghash.errors import InputError
 from fghash.files import full_disk, replacing
-from fghash.search.block_encoding import EncodingOptions, Tell, fill, part_path
+from fghash.search.block_encoding import Block, EncodingJob, EncodingOptions, Tell, fill, part_path
 from fghash.search.coded_items import CodedItems, load_items, remove_quietly, require_suffix, save_items
 from fghash.search.encoding_processes import by_processes
 from fghash.search.image_lists import ImageSource
@@ -62,7 +62,7 @@ def encode_files(
         left = [block for block in blocks if not part_path(parts, block[0]).is_file()]
         before = len(sources) - sum(stop - start for start, stop in left)
         tell(before)
-        _encode_blocks(run, sources, parts, options, left, tell)
+        _encode_blocks(EncodingJob(run, sources, parts, options), left, tell)
         items, skipped = _joined(run, sources, parts, blocks)
         save_items(out, items)
     shutil.rmtree(parts, ignore_errors=True)
@@ -100,7 +100,7 @@ def _parts(out: Path) -> Path:
 # -- blocks --------------------------------------------------------------------------------------------------
 
 
-def _blocks(n: int, size: int) -> list[tuple[int, int]]:
+def _blocks(n: int, size: int) -> list[Block]:
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -127,25 +127,18 @@ def _begin(parts: Path, identity: str) -> None:
         temporary.write_text(json.dumps({"encoding": identity}) + "\n", encoding="utf-8")
 
 
-def _encode_blocks(
-    run: LoadedRun,
-    sources: Sequence[ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    tell: Tell,
-) -> None:
+def _encode_blocks(job: EncodingJob, blocks: Sequence[Block], tell: Tell) -> None:
     """By this process, or by one for each of several devices."""
-    count = min(len(options.devices), len(blocks))
-    if count > 1:
-        by_processes(run.folder, sources, parts, options, blocks, tell)
+    devices = job.options.devices
+    if min(len(devices), len(blocks)) > 1:
+        by_processes(job, blocks, tell)
     elif blocks:
-        run.method.to(options.devices[0])
-        fill(run, sources, parts, options, blocks, tell)
+        job.run.method.to(devices[0])
+        fill(job, blocks, tell)
 
 
 def _joined(
-    run: LoadedRun, sources: Sequence[ImageSource], parts: Path, blocks: Sequence[tuple[int, int]]
+    run: LoadedRun, sources: Sequence[ImageSource], parts: Path, blocks: Sequence[Block]
 ) -> tuple[CodedItems, tuple[tuple[str, str], ...]]:
     """All parts as one, in order."""
     codes: list[Codes] = []

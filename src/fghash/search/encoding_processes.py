@@ -13,20 +13,13 @@ import torch.multiprocessing as multiprocessing
 from fghash.api import load_run
 from fghash.errors import InputError
 from fghash.files import full_disk
-from fghash.search.block_encoding import EncodingOptions, Tell, fill
+from fghash.search.block_encoding import Block, EncodingJob, EncodingOptions, Tell, fill
 from fghash.search.image_lists import ImageSource
 
 _POLL = 0.2  # seconds
 
 
-def by_processes(
-    folder: Path,
-    sources: Sequence[ImageSource],
-    parts: Path,
-    options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
-    tell: Tell,
-) -> None:
+def by_processes(job: EncodingJob, blocks: Sequence[Block], tell: Tell) -> None:
     """Encode blocks by a process for each device, which takes every n-th; the first error of any ends all.
 
     Raises:
@@ -34,12 +27,12 @@ def by_processes(
     """
     context = multiprocessing.get_context("spawn")
     answers = context.SimpleQueue()
-    count = min(len(options.devices), len(blocks))
+    count = min(len(job.options.devices), len(blocks))
     processes = []
     for rank in range(count):
         share = blocks[rank::count]
-        needed = {i: sources[i] for start, stop in share for i in range(start, stop)}
-        arguments = (rank, count, folder, needed, parts, options, share, answers)
+        needed = {i: job.sources[i] for start, stop in share for i in range(start, stop)}
+        arguments = (rank, count, job.run.folder, needed, job.parts, job.options, share, answers)
         processes.append(context.Process(target=_work, args=arguments, daemon=True))
     try:
         for process in processes:
@@ -97,7 +90,7 @@ def _work(
     sources: dict[int, ImageSource],
     parts: Path,
     options: EncodingOptions,
-    blocks: Sequence[tuple[int, int]],
+    blocks: Sequence[Block],
     answers: Any,
 ) -> None:
     """In a process of its own; tells counts, then ``None``, or an error in words."""
@@ -107,8 +100,9 @@ def _work(
         with full_disk("--out", parts.parent):
             run = load_run(folder)
             run.method.to(options.devices[rank])
+            job = EncodingJob(run, _Sources(sources), parts, options)
             for block in blocks:
-                fill(run, _Sources(sources), parts, options, [block], lambda _: None)
+                fill(job, [block], lambda _: None)
                 answers.put(block[1] - block[0])
         answers.put(None)
     except InputError as error:
