@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from fghash.api import LoadedRun
 from fghash.codes import Codes, RealCodes, concatenate
 from fghash.codes.archives import arrays_of, save_arrays
+from fghash.data.datamodule import n_cores
 from fghash.errors import InputError
 from fghash.search.image_lists import ImageSource
 
@@ -79,7 +79,7 @@ def fill(job: EncodingJob, blocks: Sequence[Block], tell: Tell) -> None:
     """
     run, options = job.run, job.options
     order = [job.sources[i] for start, stop in blocks for i in range(start, stop)]
-    with ThreadPoolExecutor(options.threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(options.threads or n_cores()) as pool:
         on_cpu = run.method.device.type == "cpu"
         ready = _in_turns(run, order, pool, options) if on_cpu else _ahead(run, order, pool, options)
         for start, stop in blocks:

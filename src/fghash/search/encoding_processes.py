@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from fghash.api import load_run
+from fghash.data.datamodule import n_cores
 from fghash.errors import InputError
 from fghash.files import full_disk
 from fghash.search.block_encoding import Block, EncodingJob, EncodingOptions, Tell, fill
 from fghash.search.image_lists import ImageSource
 
 _POLL = 0.2  # seconds
+_TOLD = 50  # images at a time
 
 
 def by_processes(job: EncodingJob, blocks: Sequence[Block], tell: Tell) -> None:
@@ -83,6 +85,23 @@ class _Sources(Sequence[ImageSource]):
         return len(self.known)
 
 
+class _Counter:
+    """Tells now and then how many images were done, not one by one."""
+
+    def __init__(self, answers: Any) -> None:
+        self.answers, self.count = answers, 0
+
+    def __call__(self, count: int) -> None:
+        self.count += count
+        if self.count >= _TOLD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell the rest."""
+        self.answers.put(self.count)
+        self.count = 0
+
+
 def _work(
     rank: int,
     count: int,
@@ -94,16 +113,17 @@ def _work(
     answers: Any,
 ) -> None:
     """In a process of its own; tells counts, then ``None``, or an error in words."""
+    share = max(1, n_cores() // count)
     if options.devices[rank] == "cpu":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
+        torch.set_num_threads(share)
+    told = _Counter(answers)
     try:
         with full_disk("--out", parts.parent):
             run = load_run(folder)
             run.method.to(options.devices[rank])
-            job = EncodingJob(run, _Sources(sources), parts, options)
-            for block in blocks:
-                fill(job, [block], lambda _: None)
-                answers.put(block[1] - block[0])
+            own = replace(options, threads=options.threads or share)
+            fill(EncodingJob(run, _Sources(sources), parts, own), blocks, told)
+        told.flush()
         answers.put(None)
     except InputError as error:
         answers.put(str(error))
