@@ -267,3 +267,18 @@ def test_structures_that_do_not_suit_are_refused(tmp_path):
     with pytest.raises(InputError, match="--lists: 999"):
         build_index(tmp_path / "index", items_of(binary(16)), "ivf", lists=999)
     assert not (tmp_path / "index").exists()
+
+
+def test_an_index_that_changes_while_it_is_opened_is_opened_anew(tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+    build_index(folder, items_of(binary(16)))
+    real, changed = index_folder.verify, []
+
+    def verify(place, about):
+        if not changed:
+            changed.append(True)
+            add_items(place, items_of(binary(16, 5), "m"))
+        real(place, about)
+
+    monkeypatch.setattr(index_folder, "verify", verify)
+    assert len(open_index(folder).items) == N + 5

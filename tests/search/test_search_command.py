@@ -99,6 +99,28 @@ def test_items_that_were_encoded_are_indexed_and_their_images_shown(runs, images
     assert str(query) in out.splitlines()[1]  # an image finds itself
 
 
+def test_images_of_added_items_are_shown_wherever_they_lie(runs, images, command, tmp_path, monkeypatch):
+    import tarfile
+
+    from fghash.search.item_images import reader
+
+    paths = sorted(images.rglob("*.png"))
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(paths[0], arcname="x/first.png")
+    shutil.copytree(paths[1].parent, tmp_path / "photos")
+    (tmp_path / "l.csv").write_text(f"path,id\nphotos/{paths[1].name},mine\n")
+    monkeypatch.chdir(tmp_path)
+    command("index", runs["itq"], "--out", "index")
+    command("encode", runs["itq"], "s.tar", "l.csv", "--id_column", "id", "--out", "c.npz")
+    assert command("index", "index", "--add", "c.npz")[0] == 0
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    read = reader(open_index(tmp_path / "index"))
+    assert read("s.tar/x/first.png").shape == read("mine").shape == (160, 160, 3)
+    assert read("nothing") is None
+    assert read(RunFolder(runs["itq"]).read_items("gallery")[0]) is not None
+
+
 def test_nested_codes_are_indexed_at_any_length(runs, images, command, tmp_path, refused):
     run = small_run(tmp_path / "runs", "dpq", 16)
     assert command("index", run, "--out", tmp_path / "index", "--bits", 8)[0] == 0

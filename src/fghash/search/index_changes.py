@@ -41,7 +41,8 @@ def add_items(folder: Path, more: CodedItems) -> SearchIndex:
             joined = np.concatenate([np.asarray(index.vectors.vectors), more.vectors.vectors])
             vectors = RealCodes(joined, index.vectors.similarity)
         ids = np.concatenate([index.items.ids, more.ids])
-        items = CodedItems(codes, ids, labels, vectors, {**index.manifest.facts, "class_names": list(names)})
+        facts = {**index.manifest.facts, "class_names": list(names), "paths": _paths(index, more)}
+        items = CodedItems(codes, ids, labels, vectors, facts)
         index.engine.add(more.codes)
         return write_index(folder, replace(index.manifest, facts=items.facts), items, index.engine)
 
@@ -69,6 +70,16 @@ def remove_items(folder: Path, ids: Sequence[str]) -> SearchIndex:
             settings["lists"] = len(items)
         engine = build_engine(items.codes, index.manifest.structure, **settings)
         return write_index(folder, index.manifest, items, engine)
+
+
+def _paths(index: SearchIndex, more: CodedItems) -> dict[str, str]:
+    """Where images of items are that do not lie below the index's own folder, by id."""
+    known = dict(index.manifest.facts.get("paths", {}))
+    folder = str(more.facts.get("folder", ""))
+    if not folder:
+        return known
+    own = more.facts.get("paths", {})
+    return known | {name: str(Path(folder) / own.get(name, name)) for name in map(str, more.ids)}
 
 
 @contextmanager

@@ -174,6 +174,16 @@ def open_index(folder: Path) -> SearchIndex:
         InputError: no index, or a damaged one.
     """
     manifest = read_manifest(folder)
+    try:
+        return _opened(folder, manifest)
+    except InputError:
+        later = read_manifest(folder)
+        if later.generation == manifest.generation:
+            raise
+    return _opened(folder, later)  # another process has changed it meanwhile
+
+
+def _opened(folder: Path, manifest: Manifest) -> SearchIndex:
     for about in manifest.files.values():
         verify(folder, about)
     items = load_items(folder / manifest.files["items"]["name"])

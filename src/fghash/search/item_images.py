@@ -33,9 +33,7 @@ def reader(index: SearchIndex, short_side: int = 160) -> ReadImage:
                 return found
         path = folder / (str(paths[name]) if isinstance(paths, dict) and name in paths else name)
         try:
-            return (
-                read_image(path, short_side) if path.is_file() else _member(name, folder, shards, short_side)
-            )
+            return read_image(path, short_side) if path.is_file() else _member(path, shards, short_side)
         except InputError:
             return None
 
@@ -70,15 +68,14 @@ def _of_run(index: SearchIndex) -> ReadImage | None:
 
 
 def _member(
-    name: str, folder: Path, shards: dict[str, dict[str, ImageSource]], short_side: int
+    path: Path, shards: dict[str, dict[str, ImageSource]], short_side: int
 ) -> NDArray[np.uint8] | None:
     """The image of ``shard.tar/member``."""
-    shard, found, _ = name.partition(".tar/")
+    shard, found, member = str(path).partition(".tar/")
     if not found:
         return None
-    path = folder / f"{shard}.tar"
-    if str(path) not in shards:
-        members = list_images([str(path)])
-        shards[str(path)] = {source.id.partition(".tar/")[2]: source for source in members}
-    source = shards[str(path)].get(name.partition(".tar/")[2])
+    if shard not in shards:
+        members = list_images([f"{shard}.tar"])
+        shards[shard] = {source.id.partition(".tar/")[2]: source for source in members}
+    source = shards[shard].get(member)
     return None if source is None else read_image(source.open(), short_side)  # type: ignore[arg-type]
