@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,36 @@ def replacing(path: str | Path, argument: str = "path") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def replacing_folder(folder: Path, argument: str) -> Iterator[Path]:
+    """The path of a folder beside ``folder``, to be made, that takes its place if the block succeeds.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    building = folder.with_name(f".{folder.name}.tmp")
+    with disk_errors(argument, folder.parent):
+        shutil.rmtree(building, ignore_errors=True)
+        try:
+            yield building
+            if folder.exists():
+                shutil.rmtree(folder)
+            building.rename(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def is_taken(folder: Path) -> bool:
+    """Whether there is something already: a file, or a folder that is not empty."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cannot_write(path: Path, argument: str, error: OSError) -> InputError:

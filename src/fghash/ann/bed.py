@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fghash.api import load_run
 from fghash.batch import Features
 from fghash.codes import Codes, RealCodes, concatenate
+from fghash.codes.real import unit_length
 from fghash.errors import InputError
 from fghash.store import RunFolder
 
@@ -105,9 +106,7 @@ def make_bed(
 
 def _bits(run: Path, wanted: int | None) -> int:
     """Of the network's codes that the run stores."""
-    stored = (
-        sorted(bits for bits, kind in RunFolder(run).coded() if kind == "network") if run.is_dir() else []
-    )
+    stored = RunFolder(run).lengths()
     if not stored:
         raise InputError(f"--run: '{run}' is not the folder of a finished run")
     if wanted is not None and wanted not in stored:
@@ -139,24 +138,19 @@ def _preparation(gallery: RealCodes, dimensions: int | None) -> Callable[[Vector
     if dimensions is not None and not 1 <= dimensions <= width:
         raise InputError(f"--dimensions: {dimensions}, expected 1 to {width}, the vectors' width")
     unit = gallery.similarity == "cosine"
-    first = _unit(gallery.vectors) if unit else gallery.vectors
+    first = unit_length(gallery.vectors) if unit else gallery.vectors
     mean, directions = first.mean(0), None
     if dimensions is not None:
         _, vectors = np.linalg.eigh(np.cov((first - mean).T.astype(np.float64)).reshape(width, width))
         directions = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions], dtype=np.float32)
 
     def prepare(vectors: Vectors) -> Vectors:
-        vectors = _unit(vectors) if unit else vectors
+        vectors = unit_length(vectors) if unit else vectors
         if directions is None:
             return np.ascontiguousarray(vectors, dtype=np.float32)
         return np.ascontiguousarray((vectors - mean) @ directions, dtype=np.float32)
 
     return prepare
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _grown(

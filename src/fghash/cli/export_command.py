@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fghash.cli.options import Options, at_least
 from fghash.errors import InputError
+from fghash.files import is_taken
 from fghash.settings.sources import notice
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
     given = _options().read(argv)
     if given.format != "onnx" and given.precision != "fp32":
         raise InputError(f"--precision: {given.precision}, expected it with --format onnx only")
-    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+    if is_taken(given.out):
         raise InputError(f"--out: '{given.out}' is there already, expected a new folder")
     from fghash.api import find_run, load_run
 

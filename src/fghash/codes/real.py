@@ -10,6 +10,13 @@ import numpy as np
 from fghash.codes.kinds import as_float32, require_choice, require_matrix
 from fghash.errors import InputError
 
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (n, d) divided by their lengths, float32; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
 SIMILARITIES = ("cosine", "dot", "l2")
 
 

@@ -17,7 +17,6 @@ checksums.json     SHA-256 of each of these files
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,11 @@ from fghash.errors import InputError
 from fghash.evaluation import bootstrap_intervals
 from fghash.evaluation.protocol import RetrievalProtocol
 from fghash.export.graph import encoder_graph
-from fghash.files import disk_errors
+from fghash.files import checksum, is_taken, replacing_folder
 from fghash.registry import METHODS
 from fghash.settings.config import document
 from fghash.store import RunFolder
-from fghash.training.bundle_files import CARD, CHECKSUMS, checksum
+from fghash.training.bundle_files import CARD, CHECKSUMS
 from fghash.training.model_files import save_model
 
 _PATHS = {"root", "cache", "file"}
@@ -54,19 +53,11 @@ def write_bundle(run: LoadedRun, folder: Path) -> None:
     Raises:
         InputError: a folder that holds something, or that cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_taken(folder):
         raise InputError(f"--out: '{folder}' is there already, expected a new folder")
-    building = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(building, ignore_errors=True)
-    with disk_errors("--out", folder.parent):
-        try:
-            building.mkdir(parents=True)
-            _fill(run, building)
-            if folder.exists():
-                folder.rmdir()
-            building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+    with replacing_folder(folder, "--out") as building:
+        building.mkdir(parents=True)
+        _fill(run, building)
 
 
 def _fill(run: LoadedRun, folder: Path) -> None:

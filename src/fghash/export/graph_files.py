@@ -27,7 +27,6 @@ from fghash.files import replacing
 from fghash.optional import import_package
 
 OPSET = 20
-PRECISIONS = ("fp32", "fp16", "int8")
 _BACKBONE = "method.backbone"
 
 Images = NDArray[np.uint8]  # (b, 3, size, size)

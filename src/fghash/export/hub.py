@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fghash.errors import InputError
-from fghash.files import disk_errors
+from fghash.files import is_taken, replacing_folder
 from fghash.optional import import_package
 from fghash.training.bundle_files import CHECKSUMS, HUB, verify_bundle
 
@@ -30,21 +30,12 @@ def publish(bundle: Path, target: str, *, private: bool = False, replace: bool =
 
 
 def _to_folder(bundle: Path, folder: Path, replace: bool) -> str:
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if taken and not (replace and (folder / CHECKSUMS).is_file()):
+    if is_taken(folder) and not (replace and (folder / CHECKSUMS).is_file()):
         hint = ", --force replaces a bundle" if (folder / CHECKSUMS).is_file() else ""
         raise InputError(f"publish: '{folder}' is there already, expected a new folder{hint}")
-    building = folder.with_name(f".{folder.name}.tmp")
-    with disk_errors("publish", folder.parent):
-        shutil.rmtree(building, ignore_errors=True)
-        try:
-            shutil.copytree(bundle, building)
-            verify_bundle(building)
-            if folder.exists():
-                shutil.rmtree(folder)
-            building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+    with replacing_folder(folder, "publish") as building:
+        shutil.copytree(bundle, building)
+        verify_bundle(building)
     return str(folder)
 
 

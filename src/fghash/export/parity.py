@@ -131,7 +131,7 @@ def map_loss(
         InputError: the run stores no codes.
     """
     folder = RunFolder(run.folder)
-    stored = [bits for bits, kind in folder.coded() if kind == "network"]
+    stored = folder.lengths()
     if not stored:
         raise InputError(f"run: '{run.folder}' stores no codes to compare with")
     (queries, query_labels), (gallery, labels) = (

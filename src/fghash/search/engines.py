@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes
+from fghash.codes.real import unit_length
 from fghash.errors import InputError
 from fghash.optional import import_package
 
@@ -183,10 +184,7 @@ def _real(codes: RealCodes, structure: str, lists: int | None, links: int) -> An
 
 def _directed(vectors: np.ndarray, similarity: str) -> np.ndarray:
     """Of unit length where cosines are compared."""
-    if similarity == "cosine":
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors / np.maximum(lengths, 1e-12)
-    return np.ascontiguousarray(vectors, np.float32)
+    return np.ascontiguousarray(unit_length(vectors) if similarity == "cosine" else vectors, np.float32)
 
 
 def _quantized(codes: QuantizedCodes, structure: str, lists: int | None, links: int) -> Any:

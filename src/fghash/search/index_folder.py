@@ -21,7 +21,7 @@ from filelock import Timeout
 from fghash.codes import BinaryCodes, Codes, QuantizedCodes, RealCodes
 from fghash.codes.archives import save_arrays
 from fghash.errors import InputError
-from fghash.files import acquired, full_disk, replacing
+from fghash.files import acquired, full_disk, is_taken, replacing
 from fghash.search.coded_items import CodedItems, arrays_of_items, load_items
 from fghash.search.engines import STRUCTURES, Engine, Found, build_engine, load_engine, require_structure
 from fghash.search.index_manifest import MANIFEST, Manifest, damaged, described, read_manifest, verify
@@ -137,7 +137,7 @@ def build_index(
     Raises:
         InputError: a folder that holds something, a structure that does not suit, or no space.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_taken(folder):
         raise InputError(
             f"--out: '{folder}' is there already, expected a new folder (or fghash index with --add)"
         )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fghash.errors import InputError
+from fghash.files import checksum
 from fghash.search.engines import STRUCTURES
 from fghash.store.parsing import read_json
-from fghash.training.bundle_files import checksum
 
 MANIFEST = "manifest.json"
 VERSION = 1

@@ -48,8 +48,8 @@ def images_of_queries(run: LoadedRun, count: int) -> list[tuple[NDArray[np.uint8
     names = RunFolder(run.folder).read_items("queries") if read is not None else None
     if read is None or not names:
         return []
-    bits = max(bits for bits, _ in RunFolder(run.folder).coded())
-    _, labels = RunFolder(run.folder).read_codes(bits, "network", "queries")
+    folder = RunFolder(run.folder)
+    _, labels = folder.read_codes(folder.lengths()[-1], "network", "queries")
     places = spread(len(names), count)
     return [(read("queries", place), class_in_words(labels, run.class_names, place)) for place in places]
 

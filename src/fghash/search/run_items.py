@@ -31,7 +31,7 @@ def items_of_run(path: Path, bits: int | None = None, vectors: bool = False) -> 
     """
     folder = RunFolder(path)
     records = [record for record in folder.records() if record.gallery_codes == "network"]
-    stored = sorted(length for length, kind in folder.coded() if kind == "network")
+    stored = folder.lengths()
     if not records or not stored:
         raise InputError(
             f"run: '{path}' is not the folder of a finished run with codes (a bundle has none: encode images "
@@ -72,16 +72,15 @@ def with_vectors_of(items: CodedItems, path: Path) -> tuple[CodedItems, dict[str
         names = other.ids
     else:
         folder = RunFolder(path)
-        stored = (
-            sorted(length for length, kind in folder.coded() if kind == "network") if path.is_dir() else []
-        )
+        stored = folder.lengths()
         if not stored:
             raise InputError(f"--vectors: '{path}' is neither a finished run nor a file of codes")
         codes, _ = folder.read_codes(stored[-1], "network", "gallery")
         found = folder.read_embeddings("gallery")
         real = codes if isinstance(codes, RealCodes) else found[0] if found else None
         names = np.array(folder.read_items("gallery") or [], dtype=np.str_)
-        about = {key: facts_of(load_run(path))[key] for key in ("encoder", "run")}
+        facts = facts_of(load_run(path))
+        about = {key: facts[key] for key in ("encoder", "run")}
     if real is None:
         raise InputError(f"--vectors: '{path}' has no real vectors")
     places = {name: i for i, name in enumerate(names.tolist())}

@@ -17,7 +17,7 @@ from fghash.codes import BinaryCodes, Codes, RealCodes, concatenate
 from fghash.errors import InputError
 from fghash.search.coded_items import CodedItems
 from fghash.search.image_lists import ImageSource
-from fghash.search.index_folder import SearchIndex
+from fghash.search.index_folder import SearchIndex, class_in_words
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,14 @@ def encode_queries(
     real = own
     if vectors is not None and vectors is not encoder:
         _, real = _encoded(vectors, sources, True)
-    bits = index.manifest.bits
-    if isinstance(codes, BinaryCodes) and codes.bits_per_item > bits:
-        codes = codes.prefix(bits)
+    codes = at_length(codes, index.manifest.bits)
     ids = tuple(source.id for source in sources)
     return Queries(ids, codes, real, tuple(class_of(source, index) for source in sources))
+
+
+def at_length(codes: Codes, bits: int) -> Codes:
+    """Queries of codes that are cut to ``bits``; real vectors serve every length."""
+    return codes.prefix(bits) if isinstance(codes, BinaryCodes) and codes.bits_per_item > bits else codes
 
 
 def _encoded(
@@ -166,8 +169,6 @@ def stored_queries(index: SearchIndex, items: CodedItems) -> Queries:
             f"queries: codes of other weights (encoder {encoder}) than those of '{index.folder}' "
             f"({index.manifest.encoder})"
         )
-    from fghash.search.index_folder import class_in_words
-
     names = tuple(str(name) for name in items.facts.get("class_names", ())) or index.manifest.class_names
     classes = tuple(class_in_words(items.labels, names, i) for i in range(len(items)))
     return Queries(tuple(map(str, items.ids)), items.codes, items.vectors, classes)

@@ -21,7 +21,7 @@ from fghash.search.engines import Engine, build_engine
 from fghash.search.image_lists import ImageSource
 from fghash.search.index_folder import SearchIndex
 from fghash.search.item_images import ReadImage, images_of_queries, reader
-from fghash.search.searching import Queries, class_of, query_encoder, search, vector_encoder
+from fghash.search.searching import Queries, at_length, class_of, query_encoder, search, vector_encoder
 
 _EXAMPLES = 12
 _RERANKED = 100
@@ -75,9 +75,7 @@ class Searcher:
 
     def find(self, image: Pixels, wanted: str, bits: int, top: int, rerank: bool) -> str:
         """The nearest items as a part of a page; ``wanted`` is the class of the query, empty if not known."""
-        codes = self.encoder.encode([image], queries=True)
-        if isinstance(codes, BinaryCodes) and codes.bits_per_item > bits:
-            codes = codes.prefix(bits)
+        codes = at_length(self.encoder.encode([image], queries=True), bits)
         real = self.vectors.embed([image]) if rerank and self.vectors is not None else None
         queries = Queries(("query",), codes, real, (wanted,))
         results = search(self._at(bits), queries, top, max(top, _RERANKED) if rerank else None)

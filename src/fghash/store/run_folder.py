@@ -146,6 +146,10 @@ class RunFolder:
         pairs = sorted((int(bits), kind) for bits, _, kind in found if bits.isdecimal())
         return [pair for pair in pairs if self.has_codes(*pair)]
 
+    def lengths(self) -> list[int]:
+        """Lengths of the network's codes whose gallery and queries are both there, shortest first."""
+        return [bits for bits, kind in self.coded() if kind == "network"]
+
     def write_embeddings(self, part: str, embeddings: RealCodes, labels: np.ndarray) -> None:
         """Store the real embeddings and labels of ``part``, from which ``map_real`` can be computed again."""
         code_files.save_codes(with_folder(self._embeddings(part)), embeddings, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fghash.errors import InputError
-from fghash.files import is_temporary
+from fghash.files import checksum, is_temporary
 from fghash.store.finished import finished
 from fghash.store.parsing import read_json
 from fghash.store.writing import write_text
@@ -48,7 +47,7 @@ def run_states(runs: Path) -> list[RunState]:
 
 def write_checksums(folder: Path) -> None:
     """Keep the SHA-256 of a run's codes, items, embeddings, model and config."""
-    sums = {name: _sha256(folder / name) for name in _checked_files(folder)}
+    sums = {name: checksum(folder / name) for name in _checked_files(folder)}
     write_text(folder / CHECKSUMS, json.dumps(sums, indent=1, sort_keys=True) + "\n")
 
 
@@ -66,7 +65,7 @@ def problems(folder: Path) -> list[str]:
         path = folder / name
         if not _is_file(path):
             found.append(f"'{path}' is missing")
-        elif _sha256(path) != value:
+        elif checksum(path) != value:
             found.append(f"'{path}' is not what was written")
     return found
 
@@ -144,8 +143,3 @@ def _inside(name: str) -> bool:
     """Whether a name in a file of checksums, which anybody may have written, stays below the run."""
     parts = Path(name).parts
     return bool(parts) and not Path(name).is_absolute() and ".." not in parts
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

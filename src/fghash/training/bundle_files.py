@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from fghash.errors import InputError
+from fghash.files import checksum
 from fghash.optional import import_package
 from fghash.store.parsing import read_json
 
 CHECKSUMS = "checksums.json"
 CARD = "README.md"
 HUB = "hf://"
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_bundle(folder: Path) -> bool:
